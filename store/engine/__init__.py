@@ -1,0 +1,1 @@
+"""The ordered key-value contract and the engines that keep it."""

@@ -1,0 +1,27 @@
+"""Name every limit of the log and its encodings, with its unit."""
+
+from __future__ import annotations
+
+BODY_BYTES = 65_536
+"""Longest body of one operation, in bytes; leaves room for the record in an engine value."""
+
+CANONICAL_BYTES = 65_536
+"""Longest canonical encoding that is read or made, in bytes."""
+
+CANONICAL_DEPTH = 16
+"""Deepest nesting of arrays in a canonical encoding, counting the outermost."""
+
+SEGMENT_OPS = 512
+"""Most operations in one segment."""
+
+SEGMENT_MS = 60_000
+"""Longest time a segment stays open after its first operation, in milliseconds."""
+
+FENCE_BLOCK = 1_024
+"""Sequence numbers that the boot fence reserves with one synced write."""
+
+CLOCK_AHEAD_MS = 300_000
+"""How far a foreign clock may be ahead and still advance ours, in milliseconds."""
+
+PSEUDONYM_TRIES = 8
+"""Random pseudonyms tried before the entropy source counts as broken."""

@@ -1,0 +1,262 @@
+"""Check the log against itself: numbers, chain, commitments, sealings, segments, feeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import NamedTuple
+
+from nacl.exceptions import BadSignatureError
+from nacl.signing import VerifyKey
+
+from store import canonical, feeds, merkle, segments
+from store.engine.contract import Reader
+from store.errors import FormatError, IntegrityError, PartGoneError
+from store.feeds import FeedHead
+from store.ids import OpId
+from store.limits import SEGMENT_OPS
+from store.logreader import LogReader
+from store.ops import Op
+from store.origins import OriginRow
+from store.records import LATE, Parts, PartState, Record
+from store.segments import Statement
+from store.skeleton import CHAIN_START, Skeleton, chain, op_hash
+from store.tables import FEED, HEAD, LOG, SEGMENT, TIMELINE
+
+_BROKEN = (FormatError, IntegrityError, PartGoneError)
+
+
+class Problem(StrEnum):
+    """What is wrong; stable names."""
+
+    RECORD = "record unreadable"
+    IDENTITY = "operation under another's number"
+    GAP = "sequence number missing"
+    CHAIN = "hash chain broken"
+    POSITION = "position not after the one before"
+    SEALING = "sealed part does not open"
+    ENVELOPE = "envelope contradicts its commitment"
+    BODY = "body contradicts its commitment"
+    STATE = "part present or absent against its state"
+    SEGMENT = "segment unreadable or out of order"
+    ROOT = "segment contradicts its operations"
+    SIGNATURE = "segment signature wrong"
+    FEED = "feed row missing or different"
+    TIMELINE = "timeline row missing or different"
+    HEAD = "feed head different"
+    SURPLUS = "view rows without operations"
+
+
+class Finding(NamedTuple):
+    """A contradiction at one operation (or segment, by its first); 0/0 for whole tables."""
+
+    origin: int
+    seq: int
+    problem: Problem
+
+
+def verify(log: LogReader, reader: Reader) -> Iterator[Finding]:
+    """Yield every contradiction in the log; O(operations), one streaming pass.
+
+    Nothing is raised for bad rows. Operations whose parts are gone are checked as far as
+    what is left of them allows.
+    """
+    views = _Views(reader)
+    for number, origin in log.origins.items():
+        for seq, problem in _operations(log, reader, number, origin, views):
+            yield Finding(number, seq, problem)
+    for problem in views.finish():
+        yield Finding(0, 0, problem)
+
+
+def _operations(
+    log: LogReader, reader: Reader, number: int, origin: OriginRow, views: _Views
+) -> Iterator[tuple[int, Problem]]:
+    follow = _Follow(origin)
+    closed = _Segments(reader, number, origin)
+    for key, value in reader.range(*LOG.span(number)):
+        seq = LOG.columns(key)[1]
+        try:
+            record = Record.unpack(value)
+            skeleton = Skeleton.unpack(record.skeleton)
+        except FormatError:
+            views.miss()
+            yield seq, Problem.RECORD
+            continue
+        digest = op_hash(record.skeleton)
+        for problem in follow.step(seq, record, skeleton, digest):
+            yield seq, problem
+        for problem in _parts(log, reader, number, record, digest, views):
+            yield seq, problem
+        yield from closed.step(seq, digest)
+    yield from closed.finish()
+
+
+class _Follow:
+    """What the next row of an origin must continue."""
+
+    def __init__(self, origin: OriginRow) -> None:
+        self._origin = origin
+        self._seq = 0
+        self._pos = 0
+        self._chain = CHAIN_START
+
+    def step(
+        self, seq: int, record: Record, skeleton: Skeleton, digest: bytes
+    ) -> Iterator[Problem]:
+        """Check one row against the one before; a broken link is reported once."""
+        if skeleton.id != OpId(*self._origin.origin, seq):
+            yield Problem.IDENTITY
+        if seq != self._seq + 1:
+            yield Problem.GAP
+        elif record.chain != chain(self._chain, digest):
+            yield Problem.CHAIN
+        if record.pos <= self._pos:
+            yield Problem.POSITION
+        if self._origin.is_own and record.flags & LATE:
+            yield Problem.STATE
+        self._seq, self._pos, self._chain = seq, record.pos, record.chain
+
+
+def _parts(
+    log: LogReader, reader: Reader, number: int, record: Record, digest: bytes, views: _Views
+) -> Iterator[Problem]:
+    """Check what is sealed against its commitments, and the views that show it."""
+    if record.envelope_state is not PartState.PRESENT:
+        views.miss()
+        return
+    skeleton = Skeleton.unpack(record.skeleton)
+    try:
+        parts = log.parts(reader, record, digest)
+        op = log.assemble(number, record, skeleton, digest, parts)
+        canonical.decode(parts.envelope)
+    except _BROKEN:
+        views.miss()
+        yield Problem.SEALING
+        return
+    envelope_commit = canonical.commit("envelope", parts.envelope_salt, parts.envelope)
+    if envelope_commit != skeleton.envelope_commit:
+        yield Problem.ENVELOPE
+    if (parts.body is None) is (record.body_state is PartState.PRESENT):
+        yield Problem.STATE
+    if not _is_committed_body(parts, skeleton):
+        yield Problem.BODY
+    yield from views.step(op)
+
+
+def _is_committed_body(parts: Parts, skeleton: Skeleton) -> bool:
+    if parts.body is None:
+        return True
+    return canonical.commit("body", parts.salt, parts.body) == skeleton.body_commit
+
+
+class _Segments:
+    """The closed segments of one origin, checked while its operations pass."""
+
+    def __init__(self, reader: Reader, number: int, origin: OriginRow) -> None:
+        self._rows = reader.range(*SEGMENT.span(number))
+        self._origin = origin
+        self._hashes: list[bytes] = []
+        self._previous = segments.FIRST_PREVIOUS
+        self._next = 1
+        self._problems: list[tuple[int, Problem]] = []
+        self._statement = self._advance()
+
+    def step(self, seq: int, digest: bytes) -> Iterator[tuple[int, Problem]]:
+        """Take in one operation, and finish the segment that ends with it."""
+        self._hashes.append(digest)
+        statement = self._statement
+        if statement is not None and seq >= statement.end - 1:
+            if merkle.root(self._hashes) != statement.root:
+                self._problems.append((statement.first, Problem.ROOT))
+            self._hashes = []
+            self._statement = self._advance()
+        elif statement is None and len(self._hashes) == SEGMENT_OPS:
+            self._problems.append((seq, Problem.SEGMENT))
+            self._hashes = []
+        yield from self._taken()
+
+    def finish(self) -> Iterator[tuple[int, Problem]]:
+        """Report segments that reach beyond the operations."""
+        while self._statement is not None:
+            self._problems.append((self._statement.first, Problem.ROOT))
+            self._statement = self._advance()
+        yield from self._taken()
+
+    def _taken(self) -> list[tuple[int, Problem]]:
+        problems, self._problems = self._problems, []
+        return problems
+
+    def _advance(self) -> Statement | None:
+        """Read the next row that has a statement; note what is wrong with each."""
+        for key, value in self._rows:
+            first = SEGMENT.columns(key)[1]
+            try:
+                data, signature = segments.split_row(value)
+                statement = Statement.unpack(data)
+            except FormatError:
+                self._problems.append((first, Problem.SEGMENT))
+                continue
+            named = (statement.origin, first, statement.first, statement.previous)
+            if named != (self._origin.origin, self._next, self._next, self._previous):
+                self._problems.append((first, Problem.SEGMENT))
+            if not _is_signed(self._origin.verify_key, data, signature):
+                self._problems.append((first, Problem.SIGNATURE))
+            self._next, self._previous = statement.end, segments.digest(data)
+            return statement
+        return None
+
+
+class _Views:
+    """The rows of FEED, TIMELINE and HEAD that the operations seen so far account for."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._heads: dict[int, FeedHead] = {}
+        self._feed_rows = 0
+        self._timeline_rows = 0
+        self._unknown = 0
+
+    def miss(self) -> None:
+        """Count an operation whose rows cannot be told any more."""
+        self._unknown += 1
+
+    def step(self, op: Op) -> Iterator[Problem]:
+        """Compare one operation's rows."""
+        self._heads[op.feed] = self._heads.get(op.feed, feeds.EMPTY).after(op.pos, op.key)
+        self._feed_rows += 1
+        key, value = feeds.feed_row(op)
+        if self._reader.get(key) != value:
+            yield Problem.FEED
+        if op.in_timeline:
+            self._timeline_rows += 1
+            key, value = feeds.timeline_row(op)
+            if self._reader.get(key) != value:
+                yield Problem.TIMELINE
+
+    def finish(self) -> Iterator[Problem]:
+        """Compare the heads, and look for rows that no operation accounts for.
+
+        Operations that cannot be opened may account for as many further rows.
+        """
+        for feed, expected in self._heads.items():
+            found = self._reader.get(HEAD.key(feed))
+            if found != expected.pack() and not self._unknown:
+                yield Problem.HEAD
+        counts = (
+            (FEED, self._feed_rows),
+            (TIMELINE, self._timeline_rows),
+            (HEAD, len(self._heads)),
+        )
+        for layout, expected_rows in counts:
+            found_rows = sum(1 for _ in self._reader.range(*layout.span()))
+            if found_rows > expected_rows + self._unknown:
+                yield Problem.SURPLUS
+
+
+def _is_signed(verify_key: bytes, statement: bytes, signature: bytes) -> bool:
+    try:
+        VerifyKey(verify_key).verify(segments.signed_bytes(statement), signature)
+    except (BadSignatureError, ValueError):
+        return False
+    return True

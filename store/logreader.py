@@ -1,0 +1,147 @@
+"""Read the log: single operations, ranges of an origin, and everything in the order applied.
+
+Needs no writer: the checks of a stopped server read through it as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from heapq import merge
+from operator import attrgetter
+from typing import ClassVar
+
+from store import envelope as envelopes
+from store import ops
+from store import origins as origin_rows
+from store.engine.contract import Reader
+from store.errors import IntegrityError, PartGoneError, StoreError
+from store.ids import OpId, Origin
+from store.ops import Entry, Op, Remnant
+from store.origins import OriginRow
+from store.records import Parts, PartState, Record
+from store.skeleton import Skeleton, op_hash
+from store.streams import Streams, feed_stream
+from store.tables import LOG
+from store.vault import Vault
+
+
+class UnknownOpError(StoreError):
+    """This site does not hold the operation asked for."""
+
+    code: ClassVar[str] = "store.unknown_op"
+    hint: ClassVar[str] = "Ask the site where the operation was made."
+
+
+class LogReader:
+    """The log as it can be read with the keys at hand.
+
+    Safe from any thread, each with its own reader.
+    """
+
+    def __init__(self, vault: Vault, streams: Streams, origins: dict[int, OriginRow]) -> None:
+        self._vault = vault
+        self._streams = streams
+        self._origins = origins
+        self._numbers = {row.origin: number for number, row in origins.items()}
+
+    @classmethod
+    def load(cls, reader: Reader, vault: Vault, streams: Streams) -> LogReader:
+        """Make a reader of the log in this store."""
+        return cls(vault, streams, origin_rows.load(reader))
+
+    @property
+    def origins(self) -> dict[int, OriginRow]:
+        """The origins in this log by their local number (a copy)."""
+        return dict(self._origins)
+
+    def find(self, reader: Reader, op_id: OpId) -> tuple[int, int] | None:
+        """Return (origin number, seq) of an operation in this log, or None."""
+        number = self._numbers.get(Origin(op_id.node, op_id.incarnation))
+        if number is None or reader.get(LOG.key(number, op_id.seq)) is None:
+            return None
+        return number, op_id.seq
+
+    def read(self, reader: Reader, origin: int, seq: int) -> Op:
+        """Return one operation, opened; its ``body`` is None when that part is gone.
+
+        Raises ``UnknownOpError`` when it is not in the log, ``PartGoneError`` when its
+        envelope is gone, ``IntegrityError`` or ``FormatError`` when it does not open.
+        """
+        value = reader.get(LOG.key(origin, seq))
+        if value is None:
+            raise UnknownOpError("the log has no such operation")
+        entry = self.entry(reader, origin, Record.unpack(value))
+        if isinstance(entry, Remnant):
+            raise PartGoneError("the operation's envelope is gone")
+        return entry
+
+    def scan(
+        self, reader: Reader, origin: int, first: int = 1, last: int | None = None
+    ) -> Iterator[Entry]:
+        """Yield an origin's operations from ``first`` to ``last``, both included.
+
+        Raises as ``read`` does, but yields a ``Remnant`` where the envelope is gone.
+        """
+        for _seq, record in self.records(reader, origin, first, last):
+            yield self.entry(reader, origin, record)
+
+    def replay(self, reader: Reader) -> Iterator[Entry]:
+        """Yield every operation of every origin in the order applied here, as ``scan`` does."""
+        scans = (self.scan(reader, number) for number in list(self._origins))
+        return merge(*scans, key=attrgetter("pos"))
+
+    def records(
+        self, reader: Reader, origin: int, first: int = 1, last: int | None = None
+    ) -> Iterator[tuple[int, Record]]:
+        """Yield (seq, row) of an origin, nothing opened; raises ``FormatError``."""
+        end = LOG.span(origin)[1] if last is None else LOG.key(origin, last + 1)
+        for key, value in reader.range(LOG.key(origin, first), end):
+            yield LOG.columns(key)[1], Record.unpack(value)
+
+    def entry(self, reader: Reader, origin: int, record: Record) -> Entry:
+        """Open one row of the log; raises as ``read`` does, a gone envelope excepted."""
+        digest = op_hash(record.skeleton)
+        skeleton = Skeleton.unpack(record.skeleton)
+        if record.envelope_state is PartState.PRESENT:
+            parts = self.parts(reader, record, digest)
+            return self.assemble(origin, record, skeleton, digest, parts)
+        return Remnant(
+            skeleton.id,
+            origin,
+            skeleton.op_class,
+            digest,
+            record.pos,
+            record.locator.stream,
+            record.envelope_state,
+        )
+
+    def parts(self, reader: Reader, record: Record, digest: bytes) -> Parts:
+        """Open the sealing of a row whose op_hash is ``digest``; raises as ``read`` does."""
+        plaintext = self._vault.unseal(reader, record.locator, record.sealed, digest)
+        return Parts.unpack(plaintext)
+
+    def assemble(
+        self, origin: int, record: Record, skeleton: Skeleton, digest: bytes, parts: Parts
+    ) -> Op:
+        """Put an opened row together; raises ``IntegrityError`` or ``FormatError``."""
+        stream = self._streams.stream(record.locator.stream)
+        if stream is None:
+            raise IntegrityError("an operation of a stream without a name")
+        envelope = envelopes.decode(parts.envelope)
+        named = feed_stream(stream, envelope.conversation)
+        feed = record.locator.stream if named is stream else self._streams.pseudonym(named)
+        if feed is None:
+            raise IntegrityError("an operation of a conversation without a stream")
+        return ops.build(
+            skeleton.id,
+            origin,
+            skeleton.op_class,
+            envelope,
+            stream,
+            record.locator.stream,
+            feed,
+            parts.body,
+            digest,
+            record.pos,
+            record.flags,
+        )

@@ -1,0 +1,389 @@
+"""Append operations to this site's log.
+
+One call appends one operation: it is numbered, timed, committed to, chained, sealed, and
+shown in FEED, TIMELINE and HEAD, all in the transaction given. What is kept in memory beside
+the rows goes back with a rollback. ``pos`` counts the operations applied in this store and
+keeps growing when the site takes a new incarnation; clients are told the incarnation.
+
+    META row "log"
+    offset  size  type   meaning
+    0       1     u8     version: 1
+    1       4     u32    number of the origin that is appended to
+    5       8     u64    newest hybrid logical time used
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from functools import partial
+from typing import NamedTuple
+
+from store import canonical, feeds, hlc, logcheck, ops, records, segments, skeleton
+from store import envelope as envelopes
+from store import origins as origin_rows
+from store.engine.contract import Reader
+from store.engine.txn import Txn
+from store.envelope import Envelope
+from store.errors import FormatError, IntegrityError, LimitError
+from store.fence import Breach, Fence
+from store.ids import ID_BYTES, OpId, Origin, Stream, StreamKind
+from store.limits import BODY_BYTES
+from store.logcheck import Finding
+from store.logreader import LogReader, UnknownOpError
+from store.ops import Draft, Entry, Op, Remnant
+from store.origins import OriginRow
+from store.ports import Entropy
+from store.records import Record
+from store.segments import OpenSegment, Sign, Statement
+from store.skeleton import CHAIN_START, OpClass
+from store.streams import Streams, feed_stream
+from store.tables import LOG, ORIGIN, SEGMENT, TENANT, meta_key
+from store.vault import Vault
+
+__all__ = [
+    "Draft",
+    "Entry",
+    "Finding",
+    "Head",
+    "Op",
+    "OpClass",
+    "OpLog",
+    "Remnant",
+    "UnknownOpError",
+]
+
+_META = meta_key("log")
+_META_ROW = struct.Struct(">BIQ")
+_META_VERSION = 1
+_INC_BYTES = 8
+
+
+class Head(NamedTuple):
+    """Where this site's own log stands; ``origin`` is its local number."""
+
+    origin: int
+    incarnation: int
+    seq: int
+    chain: bytes
+    pos: int
+
+
+class _Tip(NamedTuple):
+    """What every operation changes: last seq, chain and time of the origin, last pos."""
+
+    seq: int
+    chain: bytes
+    t: int
+    pos: int
+
+
+class OpLog(LogReader):
+    """The log of this site, with the end that grows.
+
+    Appending is for the writer's thread alone, with ``before_commit`` once for each batch;
+    reading is safe from any thread. ``breach`` says why opening took a new incarnation.
+    """
+
+    breach: Breach | None = None
+
+    def __init__(
+        self,
+        vault: Vault,
+        streams: Streams,
+        fence: Fence,
+        entropy: Entropy,
+        sign: Sign,
+        origins: dict[int, OriginRow],
+    ) -> None:
+        super().__init__(vault, streams, origins)
+        self._fence = fence
+        self._entropy = entropy
+        self._sign = sign
+        # Set by _adopt or _begin before anything is appended.
+        self._number = 0
+        self._origin = Origin(b"", 0)
+        self._tip = _Tip(0, CHAIN_START, 0, 0)
+        self._open = OpenSegment(self._origin, 1, segments.FIRST_PREVIOUS)
+        self._limit = 0
+        self._batch_seq = 0
+        self._saved_t = -1
+
+    @classmethod
+    def create(
+        cls,
+        txn: Txn,
+        vault: Vault,
+        streams: Streams,
+        fence: Fence,
+        *,
+        entropy: Entropy,
+        sign: Sign,
+        verify_key: bytes,
+    ) -> OpLog:
+        """Begin the log of a new site, whose NodeId comes from its Ed25519 ``verify_key``.
+
+        ``sign`` makes signatures that ``verify_key`` checks. The fence is written at once.
+        """
+        log = cls(vault, streams, fence, entropy, sign, {})
+        log._begin(txn, skeleton.node_id(TENANT, verify_key), verify_key)
+        return log
+
+    @classmethod
+    def open(
+        cls,
+        txn: Txn,
+        vault: Vault,
+        streams: Streams,
+        fence: Fence,
+        *,
+        entropy: Entropy,
+        sign: Sign,
+    ) -> OpLog:
+        """Open the log at its end; commit ``txn`` before anything else is written.
+
+        If the fence tells that the store went back, ``breach`` says so and the log goes on
+        under a new incarnation. Raises ``FormatError`` for rows of another build and
+        ``IntegrityError`` when rows that must exist do not.
+        """
+        log = cls(vault, streams, fence, entropy, sign, origin_rows.load(txn))
+        log._adopt(txn)
+        log.breach = fence.breach(log._origin, log._tip.seq)
+        if log.breach is not None:
+            log.renew(txn)
+        return log
+
+    @property
+    def head(self) -> Head:
+        """The end of the log as appended to so far, committed or not."""
+        tip = self._tip
+        return Head(self._number, self._origin.incarnation, tip.seq, tip.chain, tip.pos)
+
+    @property
+    def node(self) -> bytes:
+        """This site's NodeId."""
+        return self._origin.node
+
+    def append(self, txn: Txn, draft: Draft, now_ms: int) -> Op:
+        """Append one operation; O(1). ``now_ms`` is the wall clock in Unix milliseconds.
+
+        Raises ``ValueError`` for a draft with a malformed field or a time out of range,
+        ``LimitError`` for a body that is too long, and what engine, vault and fence raise;
+        then nothing was appended, and the caller rolls back.
+        """
+        if len(draft.body) > BODY_BYTES:
+            raise LimitError("an operation's body is too long")
+        tip = self._tip
+        seq = tip.seq + 1
+        if seq > self._limit:
+            self._reserve(seq)
+        feed = self._feed(txn, draft, now_ms)
+        feed_head = feeds.head(txn, feed) if feed else feeds.EMPTY
+        envelope = Envelope(
+            draft.kind,
+            draft.actor,
+            draft.device,
+            draft.counter,
+            hlc.tick(tip.t, now_ms),
+            feed_head.key,
+            draft.conversation,
+            draft.target,
+            draft.seen,
+        )
+        op_id = OpId(*self._origin, seq)
+        bones, plaintext = self._commit(draft, op_id, envelope)
+        digest = skeleton.op_hash(bones)
+        stream = draft.stream or Stream(StreamKind.CONVERSATION, digest[:ID_BYTES])
+        pseudonym = self._streams.ensure(txn, stream, now_ms)
+        flags = records.TIMELINE if _is_in_timeline(draft) else 0
+        op = ops.build(
+            op_id,
+            self._number,
+            draft.op_class,
+            envelope,
+            stream,
+            pseudonym,
+            feed or pseudonym,
+            draft.body,
+            digest,
+            tip.pos + 1,
+            flags,
+        )
+        chain = skeleton.chain(tip.chain, digest)
+        locator, sealed = self._vault.seal(
+            txn, pseudonym, draft.retention_class, plaintext, digest, now_ms
+        )
+        row = records.pack(flags, bones, chain, op.pos, locator, sealed)
+        txn.put(LOG.key(self._number, seq), row)
+        feeds.show(txn, op, feed_head)
+        self._advance(txn, _Tip(seq, chain, op.t, op.pos), digest, now_ms)
+        return op
+
+    def before_commit(self, txn: Txn, now_ms: int) -> None:
+        """Finish a batch: close a due segment, note the newest time. Once for each batch.
+
+        What was appended up to here counts as durable from the next batch on, unless this
+        transaction is rolled back.
+        """
+        self.close_due_segment(txn, now_ms)
+        if self._tip.t != self._saved_t:
+            txn.put(_META, _META_ROW.pack(_META_VERSION, self._number, self._tip.t))
+            txn.on_rollback(partial(self._undo_batch, self._batch_seq, self._saved_t))
+            self._batch_seq = self._tip.seq
+            self._saved_t = self._tip.t
+
+    def is_segment_due(self, now_ms: int) -> bool:
+        """Tell whether the open segment should be closed even if nothing else is to be done."""
+        return self._open.is_due(now_ms)
+
+    def close_due_segment(self, txn: Txn, now_ms: int) -> bool:
+        """Close the open segment if it has been open for 60 s; tell whether it was.
+
+        Full segments close by themselves.
+        """
+        if not self._open.is_due(now_ms):
+            return False
+        txn.on_rollback(partial(self._undo, self._tip, self._open, len(self._open.hashes)))
+        self._close_segment(txn)
+        return True
+
+    def renew(self, txn: Txn) -> None:
+        """Go on under a new incarnation: after a restore, a clone, or proof of a rollback.
+
+        Numbers start at 1 again, positions and time go on. The fence is written at once: if
+        ``txn`` is not committed, nothing can be appended until ``renew`` is called again.
+        """
+        self._begin(txn, self._origin.node, self._origins[self._number].verify_key)
+
+    def close(self) -> None:
+        """Mark a clean stop in the fence, when everything appended has been committed."""
+        self._fence.stop(self._tip.seq)
+        self._limit = 0
+
+    def verify(self, reader: Reader) -> Iterator[Finding]:
+        """Yield everything in the log that contradicts itself; see ``store.logcheck``."""
+        return logcheck.verify(self, reader)
+
+    def _feed(self, txn: Txn, draft: Draft, now_ms: int) -> int:
+        """Return the pseudonym of the feed, 0 for a conversation that begins here."""
+        if draft.stream is not None:
+            feed = feed_stream(draft.stream, draft.conversation)
+            return self._streams.ensure(txn, feed, now_ms)
+        if draft.conversation:
+            raise ValueError("malformed")
+        return 0
+
+    def _commit(self, draft: Draft, op_id: OpId, envelope: Envelope) -> tuple[bytes, bytes]:
+        """Return the skeleton with fresh commitments, and what is to be sealed."""
+        encoded = envelopes.encode(envelope)
+        salt = self._entropy.bytes(canonical.SALT_BYTES)
+        bones = skeleton.pack(
+            draft.op_class,
+            op_id,
+            canonical.commit("envelope", canonical.envelope_salt(salt), encoded),
+            canonical.commit("body", salt, draft.body),
+        )
+        return bones, records.whole(salt, encoded, draft.body)
+
+    def _advance(self, txn: Txn, tip: _Tip, digest: bytes, now_ms: int) -> None:
+        segment = self._open
+        txn.on_rollback(partial(self._undo, self._tip, segment, len(segment.hashes)))
+        self._tip = tip
+        if segment.append(digest, now_ms):
+            self._close_segment(txn)
+
+    def _close_segment(self, txn: Txn) -> None:
+        first = self._open.first
+        row, self._open = self._open.close(self._sign)
+        txn.put(SEGMENT.key(self._number, first), row)
+
+    def _undo(self, tip: _Tip, segment: OpenSegment, count: int) -> None:
+        del segment.hashes[count:]
+        self._tip, self._open = tip, segment
+
+    def _undo_batch(self, batch_seq: int, saved_t: int) -> None:
+        self._batch_seq, self._saved_t = batch_seq, saved_t
+
+    def _reserve(self, seq: int) -> None:
+        if self._fence.origin != self._origin:
+            raise IntegrityError("the site has not taken its new incarnation")
+        if seq > self._fence.limit:
+            self._fence.reserve(seq, self._batch_seq)
+        self._limit = self._fence.limit
+
+    def _begin(self, txn: Txn, node: bytes, verify_key: bytes) -> None:
+        """Start an incarnation of this site, in the fence before the rows."""
+        origin = Origin(node, _random_incarnation(self._entropy))
+        number = max(self._origins, default=0) + 1
+        row = OriginRow(origin, verify_key, is_own=True)
+        self._fence.start(origin)
+        txn.put(ORIGIN.key(number), row.pack())
+        txn.put(_META, _META_ROW.pack(_META_VERSION, number, self._tip.t))
+        before = (self._number, self._origin, self._tip, self._open)
+        txn.on_rollback(partial(self._undo_begin, number, *before))
+        txn.on_rollback(partial(self._undo_batch, self._batch_seq, self._saved_t))
+        self._origins[number] = row
+        self._numbers[origin] = number
+        self._number, self._origin = number, origin
+        self._tip = _Tip(0, CHAIN_START, self._tip.t, self._tip.pos)
+        self._open = OpenSegment(origin, 1, segments.FIRST_PREVIOUS)
+        self._batch_seq, self._saved_t = 0, self._tip.t
+        self._limit = 0
+
+    def _undo_begin(
+        self, number: int, before: int, origin: Origin, tip: _Tip, segment: OpenSegment
+    ) -> None:
+        del self._origins[number], self._numbers[self._origin]
+        self._number, self._origin, self._tip, self._open = before, origin, tip, segment
+        self._limit = 0
+
+    def _adopt(self, reader: Reader) -> None:
+        """Take up the log where its rows end."""
+        meta = reader.get(_META)
+        if meta is None:
+            raise IntegrityError("the store has no log")
+        if len(meta) != _META_ROW.size or meta[0] != _META_VERSION:
+            raise FormatError("a log of another version")
+        _version, self._number, t = _META_ROW.unpack(meta)
+        if self._number not in self._origins:
+            raise IntegrityError("the log's own origin has no row")
+        self._origin = self._origins[self._number].origin
+        last = _last(reader, self._number)
+        seq, chain = (last[0], last[1].chain) if last else (0, CHAIN_START)
+        ends = (_last(reader, number) for number in self._origins)
+        pos = max((end[1].pos for end in ends if end), default=0)
+        self._tip = _Tip(seq, chain, t, pos)
+        self._batch_seq, self._saved_t = seq, t
+        self._open = self._reopen_segment(reader)
+
+    def _reopen_segment(self, reader: Reader) -> OpenSegment:
+        """Gather the operations that no segment covers yet; it is due at once."""
+        segment = OpenSegment(self._origin, 1, segments.FIRST_PREVIOUS)
+        for _key, value in reader.range(*SEGMENT.span(self._number), reverse=True, limit=1):
+            data, _signature = segments.split_row(value)
+            statement = Statement.unpack(data)
+            segment = OpenSegment(self._origin, statement.end, segments.digest(data))
+        for _seq, record in self.records(reader, self._number, segment.first):
+            segment.append(skeleton.op_hash(record.skeleton), now_ms=0)
+        return segment
+
+
+def _last(reader: Reader, number: int) -> tuple[int, Record] | None:
+    """Return the last seq and row of an origin."""
+    for key, value in reader.range(*LOG.span(number), reverse=True, limit=1):
+        return LOG.columns(key)[1], Record.unpack(value)
+    return None
+
+
+def _is_in_timeline(draft: Draft) -> bool:
+    """Tell whether readers of the conversation see the operation as an entry of its own."""
+    in_conversation = (
+        draft.stream is None or draft.conversation or draft.stream.kind is StreamKind.CONVERSATION
+    )
+    is_root = draft.op_class is OpClass.MESSAGE and not draft.target
+    return bool(in_conversation and (is_root or draft.in_timeline))
+
+
+def _random_incarnation(entropy: Entropy) -> int:
+    """Return a random Inc; 0 is not one."""
+    return int.from_bytes(entropy.bytes(_INC_BYTES), "big") or 1

@@ -1,0 +1,132 @@
+"""Define operations as the layers above see them: drafts, operations, remnants."""
+
+from __future__ import annotations
+
+import msgspec
+
+from store import hlc
+from store.envelope import Envelope
+from store.ids import OpId, Stream
+from store.records import LATE, TIMELINE, PartState
+from store.skeleton import OpClass
+
+
+class Draft(msgspec.Struct, frozen=True, gc=False):
+    """An operation that is to be appended to this site's log.
+
+    ``stream`` is what its keys belong to; None means the conversation that this operation
+    creates, whose id is the first 16 bytes of its own ``op_hash`` (``conversation`` is then
+    empty). ``actor``, ``device`` and ``conversation`` are 16 bytes or empty, ``target`` is
+    the packed OpId of the root message or empty, ``body`` is canonical bytes or empty.
+    ``counter`` is the device's message number, 0 for none. ``in_timeline`` puts an operation
+    into its conversation's timeline that would not be there as a root message anyway.
+    """
+
+    kind: int
+    op_class: OpClass
+    stream: Stream | None
+    retention_class: int
+    actor: bytes = b""
+    device: bytes = b""
+    counter: int = 0
+    conversation: bytes = b""
+    target: bytes = b""
+    body: bytes = b""
+    seen: int = 0
+    in_timeline: bool = False
+
+    def __repr__(self) -> str:
+        return f"<Draft of kind {self.kind}>"
+
+
+class Op(msgspec.Struct, frozen=True, gc=False):
+    """An operation of the log, opened.
+
+    ``origin`` is the local number of its origin; ``pseudonym`` stands for ``stream``, ``feed``
+    for the stream whose FEED and HEAD rows it is in: its conversation's, else its own.
+    ``t``, ``floor`` and ``key`` are hybrid logical times, ``received_ms`` is Unix time.
+    ``body`` is None once it is gone; its canonical bytes may also be empty.
+    """
+
+    id: OpId
+    origin: int
+    kind: int
+    op_class: OpClass
+    stream: Stream
+    pseudonym: int
+    feed: int
+    actor: bytes
+    device: bytes
+    counter: int
+    t: int
+    floor: int
+    key: int
+    conversation: bytes
+    target: bytes
+    seen: int
+    body: bytes | None
+    op_hash: bytes
+    pos: int
+    received_ms: int
+    in_timeline: bool
+    late: bool
+
+    def __repr__(self) -> str:
+        return f"<Op {self.origin}/{self.id.seq} of kind {self.kind}>"
+
+
+class Remnant(msgspec.Struct, frozen=True, gc=False):
+    """What is left of an operation whose envelope is gone."""
+
+    id: OpId
+    origin: int
+    op_class: OpClass
+    op_hash: bytes
+    pos: int
+    pseudonym: int
+    state: PartState
+
+
+Entry = Op | Remnant
+"""One entry of the log, as far as it survives."""
+
+
+def build(
+    op_id: OpId,
+    origin: int,
+    op_class: OpClass,
+    envelope: Envelope,
+    stream: Stream,
+    pseudonym: int,
+    feed: int,
+    body: bytes | None,
+    op_hash: bytes,
+    pos: int,
+    flags: int,
+) -> Op:
+    """Put an operation together from its parts and its place at this site."""
+    t, floor = envelope.t, envelope.floor
+    return Op(
+        op_id,
+        origin,
+        envelope.kind,
+        op_class,
+        stream,
+        pseudonym,
+        feed,
+        envelope.actor,
+        envelope.device,
+        envelope.counter,
+        t,
+        floor,
+        hlc.key(t, floor),
+        envelope.conversation,
+        envelope.target,
+        envelope.seen,
+        body,
+        op_hash,
+        pos,
+        hlc.millis(t),
+        flags & TIMELINE != 0,
+        flags & LATE != 0,
+    )

@@ -1,0 +1,373 @@
+"""Seal every part under a key of its own and open it again, as long as the key exists.
+
+    META row         value
+    vault            format version u8 (1), suite u8 of new sealings, generation u64
+    vault.trees      number of forest trees in use, u32
+    vault.recovered  generation u64, 8 random bytes: written before a leftover root is effaced
+
+    TREE value
+    offset  size  type  meaning
+    0       4     u32   tree of the class
+    4       8     u64   next slot
+
+Associated data of a part = the caller's context || suite u8 || stream u64 || epoch u32 ||
+index u16. The vault of an engine has one writer: ``seal`` belongs to its thread, in its
+transaction. ``unseal`` may be called from any thread, with a reader of that thread.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Self
+
+from store.engine.contract import Engine, Reader
+from store.errors import (
+    FormatError,
+    IntegrityError,
+    LimitError,
+    PartGoneError,
+    VaultLockedError,
+)
+from store.ports import Disk, Entropy
+from store.tables import EPOCH, TREE, meta_key
+from store.vault import epochs, forest, ggm
+from store.vault.arena import Arena
+from store.vault.contract import Transaction
+from store.vault.errors import StaleSnapshotError
+from store.vault.forest import SlotId
+from store.vault.keyring import EpochName, Keyring
+from store.vault.limits import EPOCH_PARTS, OPEN_EPOCHS, SEED_CELLS
+from store.vault.slots import SLOT_NAMES, RootSlot, RootSlots, encode_slot
+from store.vault.suites import KEY_BYTES, Suite, seal, suite_of, unseal
+from store.vault.wrap import Wrap
+
+RetentionLookup = Callable[[int], int | None]
+"""Maximum retention of a class, in milliseconds; None when it has none."""
+
+_VERSION = 1
+_FIRST_GENERATION = 1
+_STATE_KEY = meta_key("vault")
+_TREES_KEY = meta_key("vault.trees")
+_RECOVERED_KEY = meta_key("vault.recovered")
+_STATE = struct.Struct(">BBQ")
+_TREE = struct.Struct(">IQ")
+_PLACE = struct.Struct(">BQIH")
+_ROOT_CELLS = 1
+_NONCE_STORE_BYTES = 3_072
+
+
+@dataclass(frozen=True, slots=True)
+class Locator:
+    """Where a part's key is: the stream's pseudonym, its epoch (u32) and the part (u16)."""
+
+    stream: int
+    epoch: int
+    index: int
+
+
+class _Nonces:
+    """Random nonces, drawn from the entropy port many at a time: a call to it costs 0.3 us."""
+
+    __slots__ = ("_entropy", "_start", "_store")
+
+    def __init__(self, entropy: Entropy) -> None:
+        self._entropy = entropy
+        self._store = b""
+        self._start = 0
+
+    def take(self, count: int) -> bytes:
+        start = self._start
+        end = start + count
+        if end > len(self._store):
+            self._store = self._entropy.bytes(_NONCE_STORE_BYTES)
+            start, end = 0, count
+        self._start = end
+        return self._store[start:end]
+
+
+class _OpenEpoch:
+    """An epoch that this process seals into."""
+
+    __slots__ = ("name", "next_index", "open_for_ms", "opened_ms", "suite")
+
+    def __init__(self, name: EpochName, suite: Suite, opened_ms: int, open_for_ms: int) -> None:
+        self.name = name
+        self.suite = suite
+        self.opened_ms = opened_ms
+        self.open_for_ms = open_for_ms
+        self.next_index = 0
+
+    def takes(self, now_ms: int) -> bool:
+        """Tell whether one more part may be sealed; a clock set back far closes it too."""
+        return self.next_index < EPOCH_PARTS and abs(now_ms - self.opened_ms) < self.open_for_ms
+
+
+def _no_maximum(retention_class: int) -> int | None:
+    del retention_class
+    return None
+
+
+def _read_state(reader: Reader) -> tuple[Suite, int]:
+    """Return the suite of new sealings and the generation of the store."""
+    value = reader.get(_STATE_KEY)
+    if value is None:
+        raise VaultLockedError("the store has no vault")
+    if len(value) != _STATE.size or value[0] != _VERSION:
+        raise FormatError("the vault's state has an unknown version")
+    _, suite, generation = _STATE.unpack(value)
+    return suite_of(suite), generation
+
+
+class Vault:
+    """The keys of one store. Make it with ``create`` or ``open``."""
+
+    def __init__(
+        self,
+        slots: RootSlots,
+        current_slot: int,
+        root: bytes,
+        generation: int,
+        suite: Suite,
+        entropy: Entropy,
+        max_retention_ms: RetentionLookup,
+    ) -> None:
+        self._slots = slots
+        self._current_slot = current_slot
+        self._generation = generation
+        self._suite = suite
+        self._entropy = entropy
+        self._nonces = _Nonces(entropy)
+        self._max_retention_ms = max_retention_ms
+        self._arena = Arena(_ROOT_CELLS + SEED_CELLS)
+        self._root_cell = self._arena.put(root)
+        self._keyring = Keyring(self._arena)
+        self._open: dict[tuple[int, int], _OpenEpoch] = {}
+        self._closed = False
+
+    @classmethod
+    def create(
+        cls,
+        txn: Transaction,
+        keys: Disk,
+        entropy: Entropy,
+        wrap: Wrap,
+        *,
+        suite: int = 1,
+        max_retention_ms: RetentionLookup = _no_maximum,
+    ) -> Self:
+        """Make the root and an empty forest; the slots are durable on return, rows are in ``txn``.
+
+        Raises ``VaultLockedError`` when the key directory holds a root or the store a vault
+        (neither is ever overwritten), ``FormatError`` for an unknown suite.
+        """
+        used, slots = suite_of(suite), RootSlots(keys)
+        if txn.get(_STATE_KEY) is not None or any(slots.load()):
+            raise VaultLockedError("the store or the key directory already has a root")
+        root, parameters = entropy.bytes(KEY_BYTES), wrap.parameters(entropy)
+        data = encode_slot(_FIRST_GENERATION, root, used, parameters, wrap.key(parameters), entropy)
+        slots.write(0, data)
+        slots.efface(1, entropy)
+        txn.put(_STATE_KEY, _STATE.pack(_VERSION, suite, _FIRST_GENERATION))
+        forest.plant(txn, root, used, entropy)
+        return cls(slots, 0, root, _FIRST_GENERATION, used, entropy, max_retention_ms)
+
+    @classmethod
+    def open(
+        cls,
+        reader: Reader,
+        keys: Disk,
+        entropy: Entropy,
+        wrap: Wrap,
+        *,
+        max_retention_ms: RetentionLookup = _no_maximum,
+    ) -> Self:
+        """Open the vault with the slot whose generation is the store's.
+
+        Raises ``VaultLockedError`` when there is no such slot, when the wrap does not open it,
+        or when its root is of another store.
+        """
+        suite, generation = _read_state(reader)
+        slots = RootSlots(keys)
+        number, slot = _current(slots.load(), generation)
+        root = slot.open(wrap.key(slot.wrap))
+        try:
+            forest.open_node(reader, root, forest.TOP)
+        except IntegrityError:
+            raise VaultLockedError("the root does not open this store's keys") from None
+        return cls(slots, number, root, generation, suite, entropy, max_retention_ms)
+
+    @property
+    def generation(self) -> int:
+        """Return the number of the root in use."""
+        return self._generation
+
+    @property
+    def is_memory_locked(self) -> bool:
+        """Tell whether keys are kept out of swap; if not, `doctor` says so."""
+        return self._arena.is_locked
+
+    def recover(self, engine: Engine, token: int) -> bool:
+        """Leave exactly one valid root slot; call it at start, before any other write.
+
+        A crash may have left a second root, older or newer. First no recovery may come back to
+        a commit that needs it, so a commit is written and settled; then it is effaced. Returns
+        whether there was something to efface. Raises ``EffaceError`` and the engine's errors.
+        """
+        other = 1 - self._current_slot
+        if self._slots.is_blank(other):
+            return False
+        mark = struct.pack(">Q8s", self._generation, self._entropy.bytes(8))
+        engine.batch({_RECOVERED_KEY: mark}, token)
+        engine.settle()
+        self._slots.efface(other, self._entropy)
+        return True
+
+    def seal(
+        self,
+        txn: Transaction,
+        stream: int,
+        retention_class: int,
+        plaintext: bytes,
+        context: bytes,
+        now_ms: int,
+    ) -> tuple[Locator, bytes]:
+        """Seal a part under the next key of its stream and class.
+
+        ``stream`` is a pseudonym (u64), ``now_ms`` Unix milliseconds. An index is handed out
+        once in a process: one whose transaction rolls back stays unused. Opening an epoch
+        writes its row and the next slot's number; rolled back, the epoch never was.
+        """
+        current = self._open.get((stream, retention_class))
+        if current is None or not current.takes(now_ms):
+            current = self._open_epoch(txn, stream, retention_class, now_ms)
+        index = current.next_index
+        current.next_index = index + 1
+        name, suite = current.name, current.suite
+        key = self._keyring.part_key(suite, name, index)
+        if key is None:
+            key = self._cold_part_key(txn, suite, name, index)
+        epoch = name[1]
+        associated = context + _PLACE.pack(suite.number, stream, epoch, index)
+        sealed = seal(suite, key, self._nonces.take(suite.nonce_bytes), plaintext, associated)
+        return Locator(stream, epoch, index), sealed
+
+    def unseal(self, reader: Reader, locator: Locator, sealed: bytes, context: bytes) -> bytes:
+        """Open a part.
+
+        Raises ``PartGoneError`` when its key was destroyed, ``IntegrityError`` when sealed
+        bytes, context or locator are not those of the sealing, ``FormatError`` for an unknown
+        suite, ``StaleSnapshotError`` when ``reader`` is of an older generation.
+        """
+        stream, epoch, index = locator.stream, locator.epoch, locator.index
+        if not sealed or index >= EPOCH_PARTS:
+            raise IntegrityError("a sealed part or its locator is malformed")
+        suite = suite_of(sealed[0])
+        name = (stream, epoch, suite.number)
+        key = self._keyring.part_key(suite, name, index)
+        if key is None:
+            key = self._cold_part_key(reader, suite, name, index)
+        associated = context + _PLACE.pack(suite.number, stream, epoch, index)
+        return unseal(suite, key, sealed, associated)
+
+    def close_epochs(self) -> None:
+        """Close every open epoch, as after a change of retention; the next part opens another."""
+        self._open.clear()
+
+    def purge(self) -> None:
+        """Wipe every cached key; the root stays, and the rows tell the rest again."""
+        self._keyring.purge()
+
+    def close(self) -> None:
+        """Wipe every key and the root; whatever is asked later raises ``VaultLockedError``."""
+        self._closed = True
+        self._open.clear()
+        self._keyring.purge()
+        self._arena.wipe()
+
+    def _cold_part_key(self, reader: Reader, suite: Suite, name: EpochName, index: int) -> bytes:
+        """Derive a key of an epoch that the keyring lacks, and put the epoch there."""
+        era = self._keyring.era
+        cover = self._load_cover(reader, suite, name)
+        self._keyring.insert(name, cover, era)
+        return ggm.part_key(suite.prf, cover, index)
+
+    def _load_cover(self, reader: Reader, suite: Suite, name: EpochName) -> ggm.Cover:
+        """Open an epoch's cover through the forest."""
+        self._expect_open()
+        if _read_state(reader)[1] != self._generation:
+            raise StaleSnapshotError("the snapshot is of another generation")
+        row_key = EPOCH.key(*name[:2])
+        value = reader.get(row_key)
+        if value is None:
+            raise PartGoneError("the part's epoch is gone")
+        header = epochs.read_header(value)
+        if header.suite is not suite:
+            raise IntegrityError("a sealed part names another suite than its epoch")
+        slot_key = forest.slot_key(reader, self._root(), header.place)
+        return epochs.open_row(row_key, value, slot_key).cover
+
+    def _open_epoch(
+        self, txn: Transaction, stream: int, retention_class: int, now_ms: int
+    ) -> _OpenEpoch:
+        self._expect_open()
+        suite, owner = self._suite, (stream, retention_class)
+        place = self._take_slot(txn, retention_class)
+        slot_key = forest.prepare_slot(txn, self._root(), place, suite, self._entropy)
+        serial = epochs.next_serial(txn, stream)
+        name, row_key = (stream, serial, suite.number), EPOCH.key(stream, serial)
+        header = epochs.EpochHeader(suite, retention_class, place, now_ms)
+        keys = epochs.birth_keys(self._entropy)
+        txn.put(row_key, epochs.seal_row(row_key, header, keys, slot_key, self._entropy))
+        self._keyring.insert(name, keys.cover, self._keyring.era)
+        open_for_ms = epochs.open_for_ms(self._max_retention_ms(retention_class))
+        opened = _OpenEpoch(name, suite, now_ms, open_for_ms)
+        self._remember(owner, opened)
+        txn.on_rollback(lambda: self._forget(owner, opened))
+        return opened
+
+    def _remember(self, owner: tuple[int, int], opened: _OpenEpoch) -> None:
+        self._open.pop(owner, None)
+        if len(self._open) >= OPEN_EPOCHS:
+            del self._open[next(iter(self._open))]
+        self._open[owner] = opened
+
+    def _forget(self, owner: tuple[int, int], opened: _OpenEpoch) -> None:
+        """Undo the opening of an epoch whose row is rolled back; its serial will come again."""
+        if self._open.get(owner) is opened:
+            del self._open[owner]
+        self._keyring.drop(opened.name)
+
+    def _take_slot(self, txn: Transaction, retention_class: int) -> SlotId:
+        """Return the next slot of the class's tree, and give a new class a tree."""
+        row_key = TREE.key(retention_class)
+        value = txn.get(row_key)
+        if value is None:
+            tree, slot = int.from_bytes(txn.get(_TREES_KEY) or b"", "big"), 0
+            txn.put(_TREES_KEY, (tree + 1).to_bytes(4, "big"))
+        else:
+            tree, slot = _TREE.unpack(value)
+        if tree >= forest.TREES or slot >= forest.SLOTS:
+            raise LimitError("the key forest has no slot left for this class")
+        txn.put(row_key, _TREE.pack(tree, slot + 1))
+        return SlotId(tree, slot)
+
+    def _root(self) -> bytes:
+        return self._arena.read(self._root_cell)
+
+    def _expect_open(self) -> None:
+        if self._closed:
+            raise VaultLockedError("the vault is closed")
+
+
+def _current(
+    loaded: tuple[RootSlot | None, RootSlot | None], generation: int
+) -> tuple[int, RootSlot]:
+    """Return the slot of the store's generation and its number."""
+    for number, slot in enumerate(loaded):
+        if slot is not None and slot.generation == generation:
+            return number, slot
+    if any(loaded):
+        raise VaultLockedError("no root slot has the store's generation")
+    raise VaultLockedError(f"neither {SLOT_NAMES[0]} nor {SLOT_NAMES[1]} is whole")

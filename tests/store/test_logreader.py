@@ -1,0 +1,164 @@
+"""The log is read as far as it survives, by any reader that has the keys."""
+
+from __future__ import annotations
+
+from threading import Thread
+
+import pytest
+
+from store import records
+from store.engine.txn import Txn
+from store.errors import IntegrityError, PartGoneError
+from store.logcheck import Problem
+from store.logreader import UnknownOpError
+from store.oplog import Op, Remnant
+from store.records import HEADER_BYTES, PartState, Record
+from store.skeleton import op_hash
+from store.tables import LOG, STREAM
+from store.vault import CONTROL
+from tests.store.logbox import Box, founding, message, privileged
+
+
+def destroy_envelope(box: Box, seq: int, state: PartState) -> None:
+    """Leave the row that an operation has once both parts are gone."""
+    key = LOG.key(1, seq)
+    row = box.medium.rows[key]
+    box.medium.rows[key] = row[:3] + bytes((0, state << 4 | state)) + row[5:HEADER_BYTES]
+
+
+def destroy_body(box: Box, seq: int) -> None:
+    """Seal the envelope alone, as happens before the body's key is punctured."""
+    key = LOG.key(1, seq)
+
+    def work(txn: Txn) -> None:
+        record = Record.unpack(txn.get(key) or b"")
+        digest = op_hash(record.skeleton)
+        parts = box.log.parts(txn, record, digest)
+        plaintext = records.envelope_only(parts.envelope_salt, parts.envelope)
+        locator, sealed = box.vault.seal(
+            txn, record.locator.stream, CONTROL, plaintext, digest, box.clock.wall_ms()
+        )
+        row = records.pack(record.flags, record.skeleton, record.chain, record.pos, locator, sealed)
+        states = PartState.PRESENT << 4 | PartState.DESTROYED
+        txn.put(key, row[:4] + bytes((states,)) + row[5:])
+
+    box.commit(work)
+
+
+def test_an_operation_without_its_body_says_so() -> None:
+    box = Box().create()
+    (whole,) = box.append(message())
+    destroy_body(box, 1)
+    op = box.read(lambda reader: box.log.read(reader, 1, 1))
+    assert op.body is None
+    assert (op.key, op.actor, op.op_hash) == (whole.key, whole.actor, whole.op_hash)
+    assert box.findings() == []
+
+
+@pytest.mark.parametrize("state", [PartState.DROPPED, PartState.ESCROWED, PartState.DESTROYED])
+def test_an_operation_without_its_envelope_leaves_a_remnant(state: PartState) -> None:
+    box = Box().create()
+    first, second, third = box.append(message(1), message(2), privileged())
+    destroy_envelope(box, 2, state)
+    with pytest.raises(PartGoneError):
+        box.read(lambda reader: box.log.read(reader, 1, 2))
+    gone = Remnant(second.id, 1, second.op_class, second.op_hash, 2, second.pseudonym, state)
+    assert box.read(lambda reader: list(box.log.scan(reader, 1))) == [first, gone, third]
+    assert box.read(lambda reader: list(box.log.replay(reader))) == [first, gone, third]
+    assert box.findings() == []
+    assert box.open().log.head.seq == 3
+
+
+def test_a_feed_may_end_with_a_remnant() -> None:
+    box = Box().create()
+    box.append(message(1), message(1))
+    destroy_envelope(box, 2, PartState.DESTROYED)
+    assert box.findings() == []
+
+
+def test_a_remnant_keeps_its_position() -> None:
+    box = Box().create()
+    box.append(message(1), message(1))
+    destroy_envelope(box, 2, PartState.DESTROYED)
+    key = LOG.key(1, 2)
+    row = box.medium.rows[key]
+    box.medium.rows[key] = row[:136] + (1).to_bytes(8, "big") + row[144:]
+    assert [finding.problem for finding in box.findings()] == [Problem.POSITION]
+
+
+def test_a_range_is_both_ends_included() -> None:
+    box = Box().create()
+    ops = box.append(*[message(n) for n in range(1, 7)])
+
+    def seqs(first: int, last: int | None) -> list[int]:
+        found = box.read(lambda reader: list(box.log.scan(reader, 1, first, last)))
+        assert found == ops[first - 1 : last]
+        return [entry.id.seq for entry in found]
+
+    assert seqs(1, None) == [1, 2, 3, 4, 5, 6]
+    assert seqs(2, 4) == [2, 3, 4]
+    assert seqs(6, 6) == [6]
+    assert seqs(7, 9) == []
+
+
+def test_an_unknown_operation_is_an_error() -> None:
+    box = Box().create()
+    box.append(message())
+    for origin, seq in ((1, 2), (2, 1)):
+        with pytest.raises(UnknownOpError):
+            box.read(lambda reader, at=(origin, seq): box.log.read(reader, *at))  # type: ignore[misc]
+
+
+def test_a_stream_without_a_name_is_an_error() -> None:
+    box = Box().create()
+    (op,) = box.append(message())
+    reader = box.fresh_reader()
+    del box.medium.rows[STREAM.key(op.pseudonym)]
+    nameless = box.fresh_reader()
+    assert box.read(lambda txn: reader.read(txn, 1, 1)) == op
+    with pytest.raises(IntegrityError):
+        box.read(lambda txn: nameless.read(txn, 1, 1))
+
+
+def test_origins_replay_together_in_the_order_applied() -> None:
+    box = Box().create()
+    ops: list[Op] = []
+    for _ in range(3):
+        ops += box.append(message(1), founding())
+        box.commit(box.log.renew)
+    ops += box.append(message(1))
+    replayed = box.read(lambda reader: list(box.fresh_reader().replay(reader)))
+    assert replayed == ops
+    assert [entry.origin for entry in replayed] == [1, 1, 2, 2, 3, 3, 4]
+
+
+def test_replay_goes_by_position_not_by_origin() -> None:
+    box = Box().create()
+    box.append(message(), message())
+    box.commit(box.log.renew)
+    box.append(message(), message())
+    for origin, seq, pos in ((1, 1, 1), (2, 1, 2), (2, 2, 3), (1, 2, 4)):
+        key = LOG.key(origin, seq)
+        row = box.medium.rows[key]
+        box.medium.rows[key] = row[:136] + pos.to_bytes(8, "big") + row[144:]
+    replayed = box.read(lambda reader: list(box.log.replay(reader)))
+    assert [(entry.origin, entry.pos) for entry in replayed] == [(1, 1), (2, 2), (2, 3), (1, 4)]
+
+
+def test_reading_works_from_another_thread_while_the_log_grows() -> None:
+    box = Box().create()
+    ops = box.append(*[message(n % 5 + 1) for n in range(40)])
+    wrong: list[object] = []
+
+    def read_all() -> None:
+        for op in ops:
+            found = box.read(lambda reader, seq=op.id.seq: box.log.read(reader, 1, seq))  # type: ignore[misc]
+            if found != op:
+                wrong.append(found)
+
+    thread = Thread(target=read_all)
+    thread.start()
+    for number in range(40):
+        box.append(message(number % 9 + 1))
+    thread.join()
+    assert wrong == []
