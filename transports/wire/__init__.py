@@ -1,0 +1,1 @@
+"""The session protocol's frames, codecs, framing and error catalogue; sans-IO."""
