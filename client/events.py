@@ -1,0 +1,73 @@
+"""Hold what happened until the application takes it, without growing beyond a bound."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import trio
+
+from client.errors import ClientError
+from client.notices import AppEvent
+
+MAX_WAITING = 10_000
+"""Events held for an application that is busy; then the rest is left to a later resume."""
+
+
+class EventQueue:
+    """A bounded queue with one taker.
+
+    When it is full, ``put`` refuses: the session then ignores further events, and resumes where
+    it stopped on a new connection once the application has caught up. So nothing is lost,
+    memory is bounded, and answers to requests are never held up by events nobody takes.
+    """
+
+    def __init__(self, capacity: int = MAX_WAITING) -> None:
+        self._capacity = capacity
+        self._waiting: deque[AppEvent] = deque()
+        self._arrival = trio.Event()
+        self._error: ClientError | None = None
+        self._is_taken = False
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether ``put`` would refuse."""
+        return len(self._waiting) >= self._capacity
+
+    def put(self, event: AppEvent) -> bool:
+        """Hold an event; False when there is no room."""
+        if self.is_full:
+            return False
+        self._waiting.append(event)
+        self._arrival.set()
+        return True
+
+    def end(self, error: ClientError) -> None:
+        """Raise ``error`` to the taker once everything held is taken."""
+        self._error = self._error or error
+        self._arrival.set()
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Be the one taker for the block; RuntimeError when there is one already."""
+        if self._is_taken:
+            raise RuntimeError("the session's events are being taken by another task")
+        self._is_taken = True
+        try:
+            yield
+        finally:
+            self._is_taken = False
+
+    async def take(self) -> AppEvent:
+        """Return the oldest event, waiting for one; raises what ``end`` was given."""
+        await trio.lowlevel.checkpoint()
+        while not self._waiting:
+            if self._error is not None:
+                raise self._error
+            self._arrival = trio.Event()
+            await self._arrival.wait()
+        return self._waiting.popleft()
