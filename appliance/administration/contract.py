@@ -1,0 +1,171 @@
+"""Define what administration needs of the appliance, and what an operation is."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import msgspec
+
+from appliance.config import Config
+from appliance.context import Actor
+from appliance.health import Health
+from appliance.site import Site
+from store.errors import StoreError
+from transports.http.pages import Readiness
+from transports.tls import LiveIdentity
+from transports.wire.errors import CATALOGUE, Refusal, text
+
+
+class Session(Protocol):
+    """A live session."""
+
+    @property
+    def person(self) -> bytes:
+        """Whose it is."""
+        ...
+
+    @property
+    def device(self) -> bytes:
+        """On which device."""
+        ...
+
+    @property
+    def method(self) -> str:
+        """How they signed in."""
+        ...
+
+    @property
+    def carrier(self) -> str:
+        """The carrier: websocket or quic."""
+        ...
+
+    @property
+    def peer(self) -> str:
+        """The client's address."""
+        ...
+
+    @property
+    def agent(self) -> str:
+        """The client's name for itself."""
+        ...
+
+    @property
+    def opened_ms(self) -> int:
+        """When it began, in Unix milliseconds."""
+        ...
+
+    @property
+    def idle_seconds(self) -> float:
+        """Time since the last command."""
+        ...
+
+
+class Sessions(Protocol):
+    """The gateway, as far as administration uses it."""
+
+    def sessions(self) -> Sequence[Session]:
+        """Return the sessions that have signed in."""
+        ...
+
+    def end_device(self, person: bytes, device: bytes, code: str = ...) -> int:
+        """End a device's sessions; returns how many."""
+        ...
+
+    def end_person(self, person: bytes, code: str = ...) -> int:
+        """End a person's sessions; returns how many."""
+        ...
+
+
+class Host(Protocol):
+    """The running appliance, as far as administration uses it."""
+
+    @property
+    def site(self) -> Site:
+        """The opened store."""
+        ...
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        ...
+
+    @property
+    def identity(self) -> LiveIdentity | None:
+        """The TLS identity; None where there is no TLS."""
+        ...
+
+    @property
+    def health(self) -> Health:
+        """What was found last; it knows the data directory, which a simulation has not."""
+        ...
+
+    @property
+    def gateway(self) -> Sessions:
+        """The client sessions."""
+        ...
+
+    @property
+    def started_ms(self) -> int:
+        """When the appliance started, in Unix milliseconds."""
+        ...
+
+    @property
+    def addresses(self) -> Iterable[str]:
+        """Where clients connect, as HOST:PORT."""
+        ...
+
+    async def execute(self, actor: Actor, command: Any) -> Any:
+        """Decide and commit one command; returns its reply; raises as ``Core.decide``."""
+        ...
+
+    def readiness(self) -> Readiness:
+        """Return whether the appliance can serve now, with each check's finding."""
+        ...
+
+    def metrics(self) -> str:
+        """Return the figures in Prometheus' text format."""
+        ...
+
+    def unlock(self, login: str) -> int:
+        """Forget failed logins of an account; returns how many addresses were locked or counted."""
+        ...
+
+
+class Arguments(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of an operation's arguments; alone: none."""
+
+
+Answer = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """Something the peer's uid alone allows: it writes no operation into the log.
+
+    ``arguments`` is the type they are read into; ``function`` gets the host and them.
+    """
+
+    arguments: type[Arguments]
+    function: Callable[[Host, Any], Awaitable[Answer]]
+
+    @property
+    def help(self) -> str:
+        """What it does: the first line of the function's docstring."""
+        return (self.function.__doc__ or "").strip().splitlines()[0]
+
+
+def failure(error: Exception) -> Answer:
+    """Return the reply for an error of the product; anything else is ``server.failed``."""
+    if isinstance(error, Refusal | StoreError):
+        return problem(error.code, str(getattr(error, "hint", "")), retryable=bool(error.retryable))
+    return problem("server.failed", "The server's log tells more.", retryable=True)
+
+
+def problem(code: str, hint: str = "", *, retryable: bool = False) -> Answer:
+    """Return an error reply with the catalogue's English text."""
+    message = text(code) if code in CATALOGUE else code
+    return {
+        "error": {"code": code, "message": message, "hint": hint, "retryable": retryable},
+    }

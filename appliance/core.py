@@ -1,0 +1,214 @@
+"""Join the log, the directory and the conversations into one state machine.
+
+Everything that changes anything is one path: a command is decided in the write transaction,
+what it decides is appended to the log, and rows and memory follow at once. The same ``apply``
+rebuilds the views from the log, which is how ``check`` proves that they agree.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import Any, Final
+
+import nacl.signing
+
+from appliance import health
+from appliance.context import Actor, Context, Outcome
+from appliance.directory import decide as directory_decide
+from appliance.directory.state import Directory
+from appliance.messaging import DECISIONS as MESSAGING
+from appliance.messaging.state import Conversations
+from appliance.operations import SPECS, BodyStruct, Kind, SecretSlot, SiteSecret, decode
+from store.engine.contract import Reader
+from store.engine.txn import Txn
+from store.errors import FormatError, IntegrityError
+from store.fence import Fence
+from store.ids import Stream, StreamKind
+from store.oplog import Draft, Op, OpLog
+from store.ports import Entropy
+from store.records import Record
+from store.streams import Streams
+from store.tables import IDEMPOTENCY, LOG, REGISTER
+from store.vault import Vault
+from transports.wire.errors import Refusal
+
+SECRET_BYTES: Final = 32
+
+_OP_PLACE = struct.Struct(">IQ")
+_IDEMPOTENCY_ROW = struct.Struct(">IQB")
+
+_ITEM_STREAMS = {
+    "person": StreamKind.PERSON,
+    "actor": StreamKind.PERSON,
+    "device": StreamKind.DEVICE,
+    "invite": StreamKind.DEVICE,
+}
+
+DECISIONS: dict[type, Callable[[Context, Any], Any]] = {
+    **directory_decide.DECISIONS,
+    **MESSAGING,
+    **health.DECISIONS,
+}
+"""Every command that can be decided, and the function that decides it."""
+
+
+class Core:
+    """The site's state: log, views and what is opened into memory.
+
+    ``decide`` and ``append`` belong to the writer's thread; reading is safe from any.
+    """
+
+    def __init__(self, streams: Streams, entropy: Entropy) -> None:
+        self.streams = streams
+        self.entropy = entropy
+        self.directory = Directory()
+        self.conversations = Conversations(streams)
+        self.site_name = ""
+        self.secrets: dict[int, bytes] = {}
+        self._signing_key: nacl.signing.SigningKey | None = None
+        self.log: OpLog
+
+    # --- birth and start ------------------------------------------------------------------------
+
+    @classmethod
+    def create(
+        cls, txn: Txn, vault: Vault, fence: Fence, entropy: Entropy, signing_seed: bytes
+    ) -> Core:
+        """Begin a new site's log in ``txn``; its first operations are for the caller to append."""
+        core = cls(Streams(vault, entropy), entropy)
+        core._signing_key = nacl.signing.SigningKey(signing_seed)
+        core.log = OpLog.create(
+            txn,
+            vault,
+            core.streams,
+            fence,
+            entropy=entropy,
+            sign=core.sign,
+            verify_key=bytes(core._signing_key.verify_key),
+        )
+        return core
+
+    @classmethod
+    def open(cls, txn: Txn, vault: Vault, fence: Fence, entropy: Entropy) -> Core:
+        """Open a site and load its memory; commit ``txn`` before anything else is written.
+
+        O(streams + registers): names, roles, devices, titles and members are opened.
+        """
+        core = cls(Streams.load(txn, vault, entropy), entropy)
+        core.log = OpLog.open(txn, vault, core.streams, fence, entropy=entropy, sign=core.sign)
+        core._load(txn)
+        return core
+
+    def sign(self, data: bytes) -> bytes:
+        """Sign with the site's Ed25519 key (20 us)."""
+        if self._signing_key is None:
+            raise IntegrityError("the site's signing key is not open")
+        return bytes(self._signing_key.sign(data).signature)
+
+    def _load(self, reader: Reader) -> None:
+        places = {_OP_PLACE.unpack(value) for _, value in reader.range(*REGISTER.span())}
+        ops = [self.log.read(reader, origin, seq) for origin, seq in places]
+        for op in sorted(ops, key=lambda op: op.pos):
+            self._fold(op, decode_body(op))
+        self.conversations.load(reader, self.log)
+
+    # --- decisions ------------------------------------------------------------------------------
+
+    def decide(self, txn: Txn, actor: Actor, command: Any, now_ms: int) -> Outcome:
+        """Decide one command; raises ``Refusal``, and the store's errors.
+
+        Whatever was appended is in ``txn``; the caller rolls back when this raises.
+        """
+        decision = DECISIONS.get(type(command))
+        if decision is None:
+            raise Refusal("request.unknown")
+        context = Context(
+            txn,
+            actor,
+            now_ms,
+            self.directory,
+            self.conversations,
+            self.entropy,
+            self.append,
+            lambda origin, seq: self.log.read(txn, origin, seq),
+        )
+        reply = decision(context, command)
+        return Outcome(reply, tuple(context.ops))
+
+    def append(self, txn: Txn, draft: Draft, body: BodyStruct, now_ms: int) -> Op:
+        """Append one operation and let rows and memory follow."""
+        op = self.log.append(txn, draft, now_ms)
+        self.apply(txn, op, body)
+        return op
+
+    def apply(self, txn: Txn, op: Op, body: BodyStruct) -> None:
+        """Write the views' rows of an operation and fold it into memory."""
+        now_ms = op.received_ms
+        spec = SPECS[Kind(op.kind)]
+        place = _OP_PLACE.pack(op.origin, op.id.seq)
+        if spec.is_register:
+            item = self._item(txn, spec.item, op, body, now_ms)
+            txn.put(REGISTER.key(op.pseudonym, op.kind, item), place)
+        if op.counter:
+            device = self.streams.ensure(txn, Stream(StreamKind.DEVICE, op.device), now_ms)
+            row = _IDEMPOTENCY_ROW.pack(op.origin, op.id.seq, 0)
+            txn.put(IDEMPOTENCY.key(device, op.counter), row)
+        self._fold(op, body, txn)
+        self.directory.apply(txn, op, body)
+        self.conversations.apply(txn, op, body)
+
+    def _item(self, txn: Txn, item: str, op: Op, body: BodyStruct, now_ms: int) -> int:
+        if not item:
+            return 0
+        value = op.actor if item == "actor" else getattr(body, item)
+        if isinstance(value, int):
+            return value
+        return self.streams.ensure(txn, Stream(_ITEM_STREAMS[item], value), now_ms)
+
+    def _fold(self, op: Op, body: BodyStruct, txn: Txn | None = None) -> None:
+        """Fold what belongs to the site itself; with no transaction, everything (at load)."""
+        if op.kind == Kind.SITE_SECRET:
+            assert isinstance(body, SiteSecret)
+            self._adopt(body)
+        elif op.kind == Kind.SITE_CREATED:
+            self.site_name = str(getattr(body, "name", ""))
+        if txn is None:
+            self.directory.fold(op, body, None)
+            self.conversations.fold(op, body, None)
+
+    def _adopt(self, secret: SiteSecret) -> None:
+        self.secrets[secret.slot] = secret.value
+        if secret.slot == SecretSlot.SIGNING_SEED:
+            self._signing_key = nacl.signing.SigningKey(secret.value)
+        elif secret.slot == SecretSlot.TENANT:
+            self.conversations.tenant_secret = secret.value
+
+    # --- for the gateway and the checks ---------------------------------------------------------
+
+    @property
+    def incarnation(self) -> str:
+        """The incarnation as clients are told it."""
+        return f"{self.log.head.incarnation:016x}"
+
+    def applied(self, reader: Reader) -> int:
+        """Return the newest position in ``reader``'s view; one seek for each origin."""
+        newest = 0
+        for number in self.log.origins:
+            for _, value in reader.range(*LOG.span(number), reverse=True, limit=1):
+                newest = max(newest, Record.unpack(value).pos)
+        return newest
+
+
+def decode_body(op: Op) -> BodyStruct:
+    """Read an operation's body.
+
+    Raises ``FormatError`` for a kind or body this build does not know.
+    """
+    try:
+        return decode(op.kind, op.body or b"")
+    except (ValueError, KeyError):
+        raise FormatError("an operation of a kind this build does not know") from None
+
+
+__all__ = ["DECISIONS", "Core", "SecretSlot", "decode_body"]

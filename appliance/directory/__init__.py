@@ -1,0 +1,1 @@
+"""People, devices, credentials, roles and invitations: pure decisions and views."""

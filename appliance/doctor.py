@@ -1,0 +1,148 @@
+"""Examine a running or stopped appliance and say what an operator should know.
+
+Each finding has a stable id, evidence and a remedy. Quick findings look at the machine; deep
+ones verify the log and rebuild every view from it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from appliance import certificates
+from appliance.findings import Finding, Severity
+from appliance.health import CLOCK_FLOOR_MS, DISK_FLOOR_BYTES
+from appliance.site import Site
+
+CERTIFICATE_WARNING: Final = timedelta(days=14)
+"""Life left in the certificate below which it should have been renewed."""
+
+MAP_WARNING_SHARE: Final = 0.8
+"""Share of the map in use from which it should be enlarged."""
+
+_COPY_ON_WRITE: Final = frozenset({"btrfs", "zfs", "bcachefs", "overlay"})
+_HYPERVISOR_FILE: Final = Path("/sys/class/dmi/id/sys_vendor")
+_MOUNTS: Final = Path("/proc/self/mounts")
+
+
+def examine_directories(data_dir: Path, key_dir: Path) -> Iterator[Finding]:
+    """Yield findings about the data and key directories' places and permissions."""
+    if key_dir.resolve().is_relative_to(data_dir.resolve()):
+        yield Finding(
+            "keys.inside_data",
+            Severity.FAILURE,
+            "the key directory is inside the data directory",
+            "Stop, move the key directory out of the data, and set keys.directory.",
+        )
+    for name, directory in (("data", data_dir), ("keys", key_dir)):
+        mode = directory.stat().st_mode & 0o777
+        if mode & 0o077:
+            yield Finding(
+                f"{name}.permissions",
+                Severity.WARNING,
+                f"the {name} directory has mode {mode:o}",
+                "Take other users' access away: chmod 700.",
+            )
+    if data_dir.stat().st_dev == key_dir.stat().st_dev:
+        yield Finding(
+            "keys.same_device",
+            Severity.NOTICE,
+            "keys and data are on one device",
+            "For production, put the key directory on a device of its own.",
+        )
+    kind = file_system(key_dir)
+    if kind in _COPY_ON_WRITE:
+        yield Finding(
+            "keys.copy_on_write",
+            Severity.NOTICE,
+            f"the key directory is on {kind}, which may keep overwritten blocks",
+            "For production, use ext4 or xfs on a plain device.",
+        )
+
+
+def examine_machine() -> Iterator[Finding]:
+    """Yield findings about the machine."""
+    try:
+        vendor = _HYPERVISOR_FILE.read_text(encoding="ascii", errors="replace").strip()
+    except OSError:
+        return
+    if any(name in vendor for name in ("QEMU", "VMware", "Xen", "innotek", "Google", "Amazon")):
+        yield Finding(
+            "machine.hypervisor",
+            Severity.NOTICE,
+            f"this is a virtual machine ({vendor[:40]})",
+            "Keep the key directory out of snapshots of the whole machine.",
+        )
+
+
+def examine_site(site: Site, data_dir: Path | None) -> Iterator[Finding]:
+    """Yield findings about an opened site; cheap."""
+    wall_ms = site.ports.clock.wall_ms()
+    if wall_ms < CLOCK_FLOOR_MS:
+        yield Finding("clock", Severity.FAILURE, "the clock is before 2025", "Set the clock.")
+    if site.core.log.breach is not None:
+        yield Finding(
+            "log.new_incarnation",
+            Severity.WARNING,
+            f"the site took a new incarnation at its start: {site.core.log.breach}",
+            "If the data was not restored on purpose, find out who put back an old state.",
+        )
+    if not site.vault.is_memory_locked:
+        yield Finding(
+            "memory.not_locked",
+            Severity.NOTICE,
+            "keys in memory are not locked and could reach swap",
+            "Raise the service's LimitMEMLOCK, or switch swap off.",
+        )
+    yield from _examine_space(site, data_dir)
+    yield Finding(
+        "keys.no_replica",
+        Severity.NOTICE,
+        "there is no key replica on a second device",
+        "Put the key directory on mirrored storage: losing it loses every record.",
+    )
+
+
+def examine_certificate(not_after: datetime, now_ms: int) -> Iterator[Finding]:
+    """Yield a finding when the TLS certificate is about to expire, or has."""
+    left = not_after - certificates.at(now_ms)
+    if left < CERTIFICATE_WARNING:
+        severity = Severity.FAILURE if left < timedelta(0) else Severity.WARNING
+        evidence = f"the certificate ends at {not_after:%Y-%m-%d %H:%M} UTC"
+        yield Finding("certificate", severity, evidence, "Renew the files that [tls] names.")
+
+
+def _examine_space(site: Site, data_dir: Path | None) -> Iterator[Finding]:
+    stats = site.ports.engine.stats()
+    if stats.used_bytes > MAP_WARNING_SHARE * stats.capacity_bytes:
+        share = 100 * stats.used_bytes // stats.capacity_bytes
+        yield Finding(
+            "store.map",
+            Severity.WARNING,
+            f"{share} % of store.map_bytes is in use",
+            "Raise store.map_bytes and restart.",
+        )
+    if data_dir is not None:
+        free = shutil.disk_usage(data_dir).free
+        if free < DISK_FLOOR_BYTES:
+            evidence = f"{free >> 20} MiB are free on the data's disk"
+            yield Finding("disk.full", Severity.FAILURE, evidence, "Free space on the disk.")
+
+
+def file_system(path: Path) -> str:
+    """Return the type of the file system a path is on, or "" when it cannot be told."""
+    try:
+        mounts = _MOUNTS.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    found, longest = "", -1
+    resolved = str(path.resolve())
+    for line in mounts:
+        _device, point, kind, *_ = line.split(" ")
+        if os.path.commonpath((point, resolved)) == point and len(point) > longest:
+            found, longest = kind, len(point)
+    return found

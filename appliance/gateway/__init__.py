@@ -1,0 +1,1 @@
+"""Client sessions: the session state machine, fan-out, catch-up and their shell."""

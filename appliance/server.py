@@ -1,0 +1,311 @@
+"""Compose the appliance: site, gateway, network, timers, administration; start, drain, stop.
+
+run
+ ├ network.serve      carriers' turns; the gateway is their handler
+ ├ sign-in tasks      each with an error boundary of its own
+ ├ seconds            expired sessions, urgent messages due, background mode
+ ├ probes             a durable write every few seconds, for /readyz
+ └ certificates       the leaf renews by itself
+the writer's thread   started first, stopped last (none in a simulation: ``inline``)
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+import trio
+
+from appliance import certificates, health, metrics
+from appliance.config import Config
+from appliance.context import SITE, Actor, Outcome
+from appliance.gateway.gateway import Gateway
+from appliance.gateway.signin import SignIn
+from appliance.health import Health
+from appliance.limits import CONVERSATIONS_PER_PERSON, HISTORY_ITEMS, MEMBERS
+from appliance.messaging import commands as messaging_commands
+from appliance.network import Network, RealNetwork
+from appliance.site import Site
+from store.errors import StoreError
+from store.tables import URGENT
+from store.writer import Completion
+from transports.http import pages
+from transports.http.message import Request, Responder, Response
+from transports.http.pages import Readiness
+from transports.http.router import Router
+from transports.limits import Limits as TcpLimits
+from transports.tls import LiveIdentity
+from transports.wire import schema
+from transports.wire.errors import StrongroomError
+
+logger = logging.getLogger("strongroom.server")
+
+TICK_SECONDS: Final = 1.0
+"""How often timers are looked at."""
+
+RENEWAL_CHECK_SECONDS: Final = 3_600.0
+"""How often the certificate's age is looked at."""
+
+WORKER_THREADS: Final = 2
+"""Threads for password checks and other long computations."""
+
+
+class Waiter:
+    """Lets one task await the outcome of its command."""
+
+    def __init__(self) -> None:
+        self._event = trio.Event()
+        self._completion: Completion[Outcome] | None = None
+
+    def __call__(self, completion: Completion[Outcome]) -> None:
+        """Take the outcome; called in the trio thread."""
+        self._completion = completion
+        self._event.set()
+
+    async def wait(self) -> Any:
+        """Return the reply, or raise what the command raised."""
+        await self._event.wait()
+        assert self._completion is not None
+        if self._completion.error is not None:
+            raise self._completion.error
+        assert self._completion.outcome is not None
+        return self._completion.outcome.reply
+
+
+class Appliance:
+    """A running site.
+
+    Args:
+        site: the opened store; closed when ``run`` ends.
+        config: every setting.
+        network: where connections come from; None opens the configured port.
+        data_dir: watched for free space; None in a simulation.
+        inline: let the writer and blocking work run in the trio thread (simulation).
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        config: Config,
+        *,
+        network: Network | None = None,
+        data_dir: Path | None = None,
+        inline: bool = False,
+    ) -> None:
+        self.site = site
+        self.config = config
+        self.identity: LiveIdentity | None = None
+        self._inline = inline
+        self._clock = site.ports.clock
+        self._started_ns = self._clock.monotonic_ns()
+        self.started_ms = self._clock.wall_ms()
+        self.health = Health(site.ports.engine, data_dir)
+        self._workers = trio.CapacityLimiter(WORKER_THREADS)
+        self._nursery: trio.Nursery | None = None
+        self._token: trio.lowlevel.TrioToken
+        self._stop = trio.Event()
+        self.network = network or self._open_network()
+        self.sign_in = SignIn(
+            site.core,
+            self._clock,
+            site.ports.entropy,
+            self.execute,
+            self._blocking,
+            self._spawn,
+        )
+        self.gateway = Gateway(
+            site.core,
+            site.ports.engine,
+            self._clock,
+            site.writer.submit,
+            self.sign_in,
+            self._limits(),
+            self.network.wake,
+        )
+        if inline:
+            self.gateway.run_inline = site.writer.run_pending
+
+    # --- life -----------------------------------------------------------------------------------
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until ``drain`` has finished or the task is cancelled; then close the site.
+
+        Raises the writer's failure if it had one: the process must then end.
+        """
+        self._token = trio.lowlevel.current_trio_token()
+        self.site.attach(self.gateway.delivered, self._writer_failed)
+        if not self._inline:
+            self.site.writer.start()
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                nursery.start_soon(self.network.serve, self.gateway)
+                nursery.start_soon(self._watch_seconds)
+                nursery.start_soon(self._watch_probes)
+                nursery.start_soon(self._watch_certificate)
+                task_status.started()
+                await self._stop.wait()
+                nursery.cancel_scope.cancel()
+        finally:
+            self.site.close()
+        if self.site.failure is not None:
+            raise self.site.failure
+
+    async def drain(self) -> None:
+        """Stop in good order: no new sessions, answers for what is in flight, ``bye``, stop."""
+        logger.info("server.draining")
+        self.network.stop_accepting()
+        await self.gateway.drain()
+        if isinstance(self.network, RealNetwork):
+            await self.network.leave()
+        self._stop.set()
+
+    def _writer_failed(self, error: BaseException) -> None:
+        """Stop at once: what the engine has on disk is no longer known. Any thread."""
+        logger.critical("writer.failed", extra={"error": type(error).__name__})
+        if self._inline:
+            self._stop.set()
+        else:
+            with suppress(trio.RunFinishedError):
+                self._token.run_sync_soon(self._stop.set)
+
+    # --- commands -------------------------------------------------------------------------------
+
+    async def execute(self, actor: Actor, command: Any) -> Any:
+        """Decide and commit one command; returns its reply once it is durable.
+
+        Raises ``Refusal`` and the store's errors.
+        """
+        waiter = Waiter()
+        self.site.writer.submit(actor, command, waiter)
+        if self._inline:
+            self.network.wake()
+        return await waiter.wait()
+
+    # --- what others ask ------------------------------------------------------------------------
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where clients connect."""
+        return self.network.addresses
+
+    @property
+    def up_seconds(self) -> float:
+        """Seconds since the start."""
+        return (self._clock.monotonic_ns() - self._started_ns) / 1e9
+
+    def readiness(self) -> Readiness:
+        """Return what ``/readyz`` answers."""
+        wall = certificates.at(self._clock.wall_ms())
+        return self.health.readiness(self._clock.monotonic_ns() / 1e9, wall)
+
+    def unlock(self, login: str) -> int:
+        """Forget failed logins of an account; returns how many addresses had any."""
+        return self.sign_in.lockout.unlock(login)
+
+    def metrics(self) -> str:
+        """Return the figures in the Prometheus text format."""
+        return metrics.render(self)
+
+    # --- timers ---------------------------------------------------------------------------------
+
+    async def _watch_seconds(self) -> None:
+        while True:
+            await trio.sleep(TICK_SECONDS)
+            self.gateway.tick()
+            with self.site.ports.engine.snapshot() as reader:
+                urgent = next(reader.range(*URGENT.span(), limit=1), None)
+            now_ms = self._clock.wall_ms()
+            is_urgent_due = urgent is not None and URGENT.columns(urgent[0])[0] <= now_ms
+            if is_urgent_due or self.site.core.log.is_segment_due(now_ms):
+                await self._attempt(messaging_commands.Tick())
+
+    async def _watch_probes(self) -> None:
+        while True:
+            probe_ms = await self._attempt(health.Probe())
+            if probe_ms is not None:
+                self.health.probed(self._clock.monotonic_ns() / 1e9, probe_ms)
+            await trio.sleep(health.PROBE_SECONDS)
+
+    async def _watch_certificate(self) -> None:
+        identity = self.identity
+        if identity is None:
+            return
+        while True:
+            wall = certificates.at(self._clock.wall_ms())
+            if identity.renew_if_due(wall):
+                logger.info("certificate.renewed")
+            self.health.certificate_until = identity.identity.not_after
+            await trio.sleep(RENEWAL_CHECK_SECONDS)
+
+    async def _attempt(self, command: Any) -> Any:
+        """Run a command of the site's own; a failure is logged, the next attempt comes."""
+        try:
+            return await self.execute(SITE, command)
+        except (StrongroomError, StoreError) as error:
+            logger.error("timer.failed", extra={"error": error.code})
+            return None
+
+    # --- wiring ---------------------------------------------------------------------------------
+
+    def _open_network(self) -> RealNetwork:
+        core, entropy = self.site.core, self.site.ports.entropy
+        tls, now_ms = self.config.tls, self._clock.wall_ms()
+        if tls.certificate:
+            identity = certificates.own_identity(Path(tls.certificate), Path(tls.key), now_ms)
+        else:
+            identity = certificates.live_identity(core, entropy, now_ms, self.config.listen.names)
+        self.identity = identity
+        return RealNetwork(self.config, identity, self._router())
+
+    def _router(self) -> Router:
+        core = self.site.core
+        is_internal = not self.config.tls.certificate
+        fingerprint = certificates.ca_fingerprint(core) if is_internal else None
+        routes: dict[str, dict[str, Responder]] = {
+            "/": {"GET": pages.landing(self.config.site.name or core.site_name, fingerprint)},
+            "/livez": {"GET": pages.live},
+            "/readyz": {"GET": pages.ready(self.readiness)},
+        }
+        if is_internal:
+            routes["/v1/ca.pem"] = {"GET": pages.certificate(lambda: certificates.ca_pem(core))}
+        return Router(routes)
+
+    def metrics_router(self) -> Router:
+        """Return what the loopback listener for metrics serves."""
+
+        def respond(_request: Request) -> Response:
+            return Response(200, self.metrics().encode(), metrics.CONTENT_TYPE)
+
+        return Router({"/metrics": {"GET": respond}})
+
+    def _limits(self) -> schema.Limits:
+        limits = self.config.limits
+        return schema.Limits(
+            frame_bytes=TcpLimits().message_bytes,
+            body_bytes=limits.body_bytes,
+            sends_per_second=limits.sends_per_second,
+            history=HISTORY_ITEMS,
+            members=MEMBERS,
+            conversations=CONVERSATIONS_PER_PERSON,
+        )
+
+    def _spawn(self, task: Callable[[], Awaitable[None]]) -> None:
+        assert self._nursery is not None
+
+        async def bounded() -> None:
+            try:
+                await task()
+            except Exception as error:  # noqa: BLE001 - one sign-in's failure is its own
+                logger.error("signin.failed", extra={"error": type(error).__name__})
+
+        self._nursery.start_soon(bounded)
+
+    async def _blocking(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        if self._inline:
+            await trio.lowlevel.checkpoint()
+            return function(*arguments)
+        return await trio.to_thread.run_sync(function, *arguments, limiter=self._workers)

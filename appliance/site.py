@@ -1,0 +1,208 @@
+"""Open a site's store without any port: log, vault, views and the one writer.
+
+Used by the server, and offline by ``init``, ``check`` and whatever prepares a data directory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import nacl.signing
+
+from appliance.certificates import KEY_ENTROPY_BYTES, new_ca
+from appliance.context import SITE, Actor, Outcome
+from appliance.core import SECRET_BYTES, Core
+from appliance.operations import Kind, SecretSlot, SiteCreated, SiteSecret, encode
+from store.clocks import SystemClock, SystemEntropy
+from store.disk import FileDisk
+from store.engine.contract import Engine
+from store.engine.lmdb import LmdbEngine
+from store.engine.txn import Txn
+from store.errors import StoreError
+from store.fence import Fence
+from store.ids import SITE_STREAM
+from store.oplog import Draft, OpClass
+from store.ports import Clock, Disk, Entropy
+from store.vault import CONTROL, Vault, Wrap
+from store.writer import Completion, Writer
+
+ENGINE_DIRECTORY: Final = "store"
+"""The engine's directory inside the data directory."""
+
+SIDECAR_DIRECTORY: Final = "fence"
+"""The boot fence's directory inside the data directory."""
+
+Deliver = Callable[[list[Completion[Outcome]]], None]
+
+
+class NotEmptyError(StoreError):
+    """The data or key directory already holds a site."""
+
+    code = "store.not_empty"
+    hint = "Choose empty directories; nothing was changed."
+
+
+class AbsentError(StoreError):
+    """There is no site in the data directory."""
+
+    code = "store.absent"
+    hint = "Run `strongroom init`, or name the right directory with --data."
+
+
+@dataclass(slots=True)
+class Ports:
+    """What a site's store stands on; all of it can be simulated."""
+
+    clock: Clock
+    entropy: Entropy
+    engine: Engine
+    data: Disk
+    keys: Disk
+
+
+def data_ports(data_dir: Path, key_dir: Path, map_bytes: int) -> Ports:
+    """Return the real ports of a data directory and a key directory, made if absent.
+
+    ``map_bytes`` is the most the engine may ever use; the file is sparse.
+    """
+    for directory in (data_dir, key_dir):
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return Ports(
+        SystemClock(),
+        SystemEntropy(),
+        LmdbEngine(data_dir / ENGINE_DIRECTORY, map_bytes=map_bytes),
+        FileDisk(data_dir / SIDECAR_DIRECTORY),
+        FileDisk(key_dir),
+    )
+
+
+class Site:
+    """An opened store. ``run`` works inline until ``start`` hands the writer to its thread."""
+
+    def __init__(self, ports: Ports, vault: Vault, core: Core, token: int) -> None:
+        self.ports = ports
+        self.vault = vault
+        self.core = core
+        self.failure: BaseException | None = None
+        self._deliver: Deliver = self._keep
+        self._kept: list[Completion[Outcome]] = []
+        self._on_failure: Callable[[BaseException], None] | None = None
+        self.writer: Writer[Actor, Any, Outcome] = Writer(
+            ports.engine,
+            core.decide,
+            ports.clock,
+            self._delivered,
+            before_commit=core.log.before_commit,
+            failed=self._failed,
+            token=token,
+        )
+
+    # --- birth and start ------------------------------------------------------------------------
+
+    @classmethod
+    def create(cls, ports: Ports, wrap: Wrap, *, name: str) -> Site:
+        """Make a new, empty organisation; raises ``NotEmptyError`` when there is one.
+
+        The root slots are written before the rows that need them.
+        """
+        with ports.engine.snapshot() as reader:
+            if next(iter(reader.range(b"\x10", b"\xff")), None) is not None:
+                raise NotEmptyError("the data directory already holds a site")
+        if any(name.startswith("root.") for name in ports.keys.names()):
+            raise NotEmptyError("the key directory already holds a root")
+        token = ports.engine.acquire()
+        now_ms = ports.clock.wall_ms()
+        with ports.engine.snapshot() as reader:
+            txn = Txn(reader)
+            vault = Vault.create(txn, ports.keys, ports.entropy, wrap)
+            core = _begin(txn, vault, Fence(ports.data), ports.entropy, name, now_ms)
+            core.log.before_commit(txn, now_ms)
+            ports.engine.batch(txn.writes, token)
+        return cls(ports, vault, core, token)
+
+    @classmethod
+    def open(cls, ports: Ports, wrap: Wrap) -> Site:
+        """Open an existing site: root, recovery rule, fence, log, memory.
+
+        Raises ``AbsentError``, ``VaultLockedError``, and the store's other errors.
+        """
+        with ports.engine.snapshot() as reader:
+            if next(iter(reader.range(b"\x10", b"\xff")), None) is None:
+                raise AbsentError("the data directory holds no site")
+            vault = Vault.open(reader, ports.keys, ports.entropy, wrap)
+        token = ports.engine.acquire()
+        vault.recover(ports.engine, token)
+        with ports.engine.snapshot() as reader:
+            txn = Txn(reader)
+            core = Core.open(txn, vault, Fence(ports.data), ports.entropy)
+            ports.engine.batch(txn.writes, token)
+        return cls(ports, vault, core, token)
+
+    # --- commands -------------------------------------------------------------------------------
+
+    def run(self, actor: Actor, command: Any) -> Any:
+        """Decide and commit one command inline; returns its reply once it is durable.
+
+        For offline use only. Raises ``Refusal`` and the store's errors.
+        """
+        self.writer.submit(actor, command, None)
+        self.writer.run_pending()
+        completion = self._kept.pop()
+        if completion.error is not None:
+            raise completion.error
+        assert completion.outcome is not None
+        return completion.outcome.reply
+
+    def attach(self, deliver: Deliver, on_failure: Callable[[BaseException], None]) -> None:
+        """Send completions, and the news of a failed writer, to the server from now on.
+
+        Both are called in the writer's thread.
+        """
+        self._deliver = deliver
+        self._on_failure = on_failure
+
+    def close(self) -> None:
+        """Carry out what was submitted, mark a clean stop, wipe the keys, close the engine."""
+        self.writer.stop()
+        if self.failure is None:
+            self.core.log.close()
+        self.vault.close()
+        self.ports.engine.close()
+
+    def _keep(self, completions: list[Completion[Outcome]]) -> None:
+        self._kept.extend(completions)
+
+    def _delivered(self, completions: list[Completion[Outcome]]) -> None:
+        self._deliver(completions)
+
+    def _failed(self, error: BaseException) -> None:
+        self.failure = error
+        if self._on_failure is not None:
+            self._on_failure(error)
+
+
+def _begin(txn: Txn, vault: Vault, fence: Fence, entropy: Entropy, name: str, now_ms: int) -> Core:
+    """Append a new site's first operations: its birth and its secrets."""
+    seed = entropy.bytes(SECRET_BYTES)
+    core = Core.create(txn, vault, fence, entropy, seed)
+    public_key = bytes(nacl.signing.SigningKey(seed).verify_key)
+    ca_entropy = entropy.bytes(KEY_ENTROPY_BYTES)
+    ca = new_ca(ca_entropy, name, now_ms, entropy)
+    bodies: list[tuple[Kind, SiteCreated | SiteSecret]] = [
+        (Kind.SITE_CREATED, SiteCreated(public_key, name)),
+        (Kind.SITE_SECRET, SiteSecret(SecretSlot.SIGNING_SEED, seed)),
+        (Kind.SITE_SECRET, SiteSecret(SecretSlot.CA_ENTROPY, ca_entropy)),
+        (Kind.SITE_SECRET, SiteSecret(SecretSlot.TENANT, entropy.bytes(SECRET_BYTES))),
+        (Kind.SITE_SECRET, SiteSecret(SecretSlot.CA_CERTIFICATE, ca)),
+    ]
+    for kind, body in bodies:
+        op_class = OpClass.PRIVILEGED if kind is Kind.SITE_CREATED else OpClass.CONTROL
+        draft = Draft(kind, op_class, SITE_STREAM, CONTROL, body=encode(body))
+        core.append(txn, draft, body, now_ms)
+    return core
+
+
+__all__ = ["SITE", "AbsentError", "NotEmptyError", "Ports", "Site", "data_ports"]

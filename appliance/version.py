@@ -1,0 +1,16 @@
+"""Say which version of the program this is."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+UNKNOWN = "0+unknown"
+"""What a checkout calls itself that was never installed."""
+
+
+def program_version() -> str:
+    """Return the version of this program."""
+    try:
+        return version("strongroom")
+    except PackageNotFoundError:
+        return UNKNOWN
