@@ -1,0 +1,82 @@
+"""Read lines from a terminal while lines are written to it; plain where it is not capable.
+
+On a capable terminal a new line is written above the prompt, and what has been typed so far is
+written again below it. A dumb terminal, a screen reader's line or a pipe gets lines, one after
+the other, and nothing that moves the cursor.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import termios
+from types import TracebackType
+from typing import Any, Self
+
+import trio
+
+from cli.output import printable
+
+PROMPT = "> "
+
+_CLEAR_LINE = "\r\x1b[K"
+
+
+class Terminal:
+    """Standard input and output; use it in a ``with``, which restores the terminal's mode."""
+
+    def __init__(self) -> None:
+        self.is_interactive = sys.stdin.isatty() and sys.stdout.isatty()
+        self._is_capable = self.is_interactive and os.environ.get("TERM", "dumb") != "dumb"
+        self._is_prompting = False
+        self._mode: list[Any] | None = None
+
+    def __enter__(self) -> Self:
+        """Remember the terminal's mode."""
+        if self.is_interactive:
+            import readline  # noqa: F401 (its import gives input() editing and a history)
+
+            self._mode = termios.tcgetattr(sys.stdin)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Restore the terminal's mode: a thread may still be reading a line."""
+        if self._mode is not None:
+            termios.tcsetattr(sys.stdin, termios.TCSADRAIN, self._mode)
+        if self._is_prompting:
+            sys.stdout.write("\n")
+            sys.stdout.flush()
+
+    def show(self, text: str) -> None:
+        """Write lines; nothing in them steers the terminal."""
+        safe = printable(text, breaks=True)
+        if self._is_capable and self._is_prompting:
+            import readline
+
+            typed = readline.get_line_buffer()
+            sys.stdout.write(f"{_CLEAR_LINE}{safe}\n{PROMPT}{typed}")
+        else:
+            sys.stdout.write(safe + "\n")
+        sys.stdout.flush()
+
+    async def line(self) -> str | None:
+        """Return the next line typed, without its end; None at the end of input."""
+        self._is_prompting = self.is_interactive
+        try:
+            return await trio.to_thread.run_sync(self._read, abandon_on_cancel=True)
+        finally:
+            self._is_prompting = False
+
+    def _read(self) -> str | None:
+        if self.is_interactive:
+            try:
+                return input(PROMPT)
+            except EOFError:
+                return None
+        line = sys.stdin.readline()
+        return line.rstrip("\n") if line else None

@@ -1,0 +1,1 @@
+"""The commands; each file is imported only when its command runs."""

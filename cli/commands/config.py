@@ -1,0 +1,127 @@
+"""Check, show and explain the configuration; works with the server up or down."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from appliance.config import FILE_NAME, ConfigError, Loaded, load_file
+from cli.options import PATH, Group, subcommand
+from cli.output import emit_json, say
+from cli.places import data_directory
+
+
+@click.group(cls=Group)
+def config() -> None:
+    """Check, show and explain the configuration."""
+
+
+_file = click.option(
+    "--file", type=PATH, metavar="FILE", help=f"Configuration file; else {FILE_NAME} in --data."
+)
+
+
+def configuration(
+    data: Path, file: Path | None = None, flags: dict[str, Any] | None = None
+) -> Loaded:
+    """Read the configuration of a data directory; raises ``ConfigError``."""
+    path = file or data / FILE_NAME
+    if file is not None and not path.exists():
+        raise click.UsageError(f"{path} does not exist")
+    return load_file(path, environ=os.environ, flags=flags)
+
+
+@subcommand(config, "check", example="strongroom config check --data /var/lib/strongroom")
+@_file
+def check(data: Path | None, file: Path | None, as_json: bool) -> None:
+    """Tell every mistake of the configuration; status 78 when there is one."""
+    where = data_directory(data)
+    try:
+        configuration(where, file)
+    except ConfigError as error:
+        if as_json:
+            found = [vars_of(problem) for problem in error.problems]
+            emit_json("config.check", {"ok": False, "problems": found})
+        else:
+            say("\n".join(map(str, error.problems)))
+        raise
+    if as_json:
+        emit_json("config.check", {"ok": True, "problems": []})
+    else:
+        say("The configuration is right.")
+
+
+def vars_of(problem: Any) -> dict[str, str]:
+    """Return a problem's fields as JSON values."""
+    return {"where": problem.where, "what": problem.what, "hint": problem.hint}
+
+
+@subcommand(config, "show", example="strongroom config show --effective")
+@_file
+@click.option("--effective", is_flag=True, help="Also what is at its default.")
+@click.option("--running", is_flag=True, help="What the running server uses, from the server.")
+def show(
+    data: Path | None, file: Path | None, effective: bool, running: bool, as_json: bool
+) -> None:
+    """Show settings, and where each comes from: flag, environment, file or default."""
+    where = data_directory(data)
+    if running:
+        _show_running(where, as_json=as_json)
+        return
+    loaded = configuration(where, file)
+    rows = [row for row in loaded.rows() if effective or row[2] != "default"]
+    if as_json:
+        settings = [
+            {"name": setting.name, "value": value, "source": source}
+            for setting, value, source in rows
+        ]
+        emit_json("config.show", {"settings": settings})
+        return
+    from appliance.config_text import to_toml
+
+    for setting, value, source in rows:
+        say(f"{setting.name} = {to_toml(value)}    # {source}")
+
+
+def _show_running(data: Path, *, as_json: bool) -> None:
+    from appliance.config_text import to_toml
+    from cli.admin import AdminSocket
+
+    with AdminSocket(data) as server:
+        answer = server.ask("config.show")
+    if as_json:
+        emit_json("config.running", answer)
+        return
+    for section, keys in answer["config"].items():
+        for key, value in keys.items():
+            plain = tuple(value) if isinstance(value, list) else value
+            say(f"{section}.{key} = {to_toml(plain)}")
+
+
+@subcommand(config, "example", example="strongroom config example > strongroom.toml")
+def example(data: Path | None, as_json: bool) -> None:
+    """Print a configuration file with every setting, its default and its meaning."""
+    from appliance.config_text import example as text
+
+    del data
+    if as_json:
+        emit_json("config.example", {"toml": text()})
+    else:
+        say(text().rstrip("\n"))
+
+
+@subcommand(config, "schema", example="strongroom config schema --json")
+def schema(data: Path | None, as_json: bool) -> None:
+    """Print the configuration's JSON Schema."""
+    import json
+
+    from appliance.config_text import json_schema
+
+    del data
+    if as_json:
+        emit_json("config.schema", {"json_schema": json_schema()})
+    else:
+        say(json.dumps(json_schema(), indent=2))

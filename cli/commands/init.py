@@ -1,0 +1,221 @@
+"""Make a new organisation: keys, store, configuration, and the first people's invitations."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from appliance.config import FILE_NAME, Config, key_directory, load
+from cli.errors import CliError
+from cli.offline import Issued, invite, own_addresses, process_lock, wrap_for
+from cli.options import PATH, command
+from cli.output import emit_json, local_time, note, say
+from cli.places import data_directory
+
+FIRST_PEOPLE: tuple[tuple[str, str, str], ...] = (
+    ("administrator", "administrator", "Administrator"),
+    ("officer", "security_officer", "Security officer"),
+    ("auditor", "auditor", "Auditor"),
+)
+"""Option, role and display name of who is invited first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to make."""
+
+    data: Path
+    name: str
+    config: Config
+    text: str
+    logins: dict[str, str]
+    hours: int
+
+
+@command(
+    "init",
+    example=(
+        'strongroom init --data /var/lib/strongroom --keys /mnt/keys --name "City hospital" \\\n'
+        "    --host chat.hospital.example --host 10.0.0.5"
+    ),
+)
+@click.option("--keys", type=PATH, metavar="DIR", help="Key directory; else DATA-keys.")
+@click.option("--name", metavar="TEXT", help="The organisation's name.")
+@click.option(
+    "--wrap",
+    type=click.Choice(["none", "passphrase", "credential"]),
+    help="What protects the keys besides file permissions.",
+)
+@click.option("--passphrase-file", metavar="FILE", help="Its first line is the passphrase.")
+@click.option("--credential-file", metavar="FILE", help="Its content (32 bytes or more) wraps.")
+@click.option(
+    "--host", "hosts", multiple=True, metavar="NAME", help="Name or address clients use; repeat."
+)
+@click.option("--port", type=click.IntRange(1, 65_535), help="Port, TCP and UDP.  [default: 8443]")
+@click.option("--administrator", metavar="LOGIN", help="First administrator.  [default: admin]")
+@click.option("--officer", metavar="LOGIN", help="First security officer.  [default: officer]")
+@click.option("--auditor", metavar="LOGIN", help="First auditor.  [default: auditor]")
+@click.option(
+    "--valid-hours", type=click.IntRange(1, 720), default=72, help="Life of the invitations."
+)
+@click.option("--qr", is_flag=True, help="Also draw the invitations as QR codes.")
+def init(data: Path | None, as_json: bool, qr: bool, valid_hours: int, **given: Any) -> None:
+    """Make a new organisation in an empty data directory.
+
+    Prints the fingerprint of its CA and one-time invitations for the first administrator,
+    security officer and auditor. Asks for what is missing when there is a terminal.
+    """
+    where = data_directory(data)
+    _require_empty(where, "data")
+    plan = _plan(where, _asked(given, where), valid_hours)
+    _require_empty(key_directory(plan.config, where), "key")
+    fingerprint, invitations = _make(plan)
+    if as_json:
+        answer = {
+            "data": str(where),
+            "keys": str(key_directory(plan.config, where)),
+            "name": plan.name,
+            "ca": fingerprint,
+            "invitations": [each.as_json() for each in invitations],
+        }
+        emit_json("init", answer)
+        return
+    _tell(plan, fingerprint, invitations, qr=qr)
+
+
+def _require_empty(directory: Path, what: str) -> None:
+    if directory.exists() and any(directory.iterdir()):
+        hint = "Choose an empty or new directory; nothing was changed."
+        raise CliError("store.not_empty", f"the {what} directory {directory} is not empty", hint)
+
+
+def _asked(given: dict[str, Any], data: Path) -> dict[str, Any]:
+    """Return the options, asking on a terminal for what is missing and has no safe default."""
+    if not sys.stdin.isatty():
+        if not given["name"]:
+            raise click.UsageError("--name is missing, and there is no terminal to ask on")
+        return given
+    asked = dict(given)
+    asked["name"] = given["name"] or click.prompt("Name of the organisation", err=True)
+    if not given["keys"]:
+        beside = key_directory(Config(), data)
+        question = "Key directory (best on another device)"
+        asked["keys"] = click.prompt(question, default=beside, type=PATH, err=True)
+    if not given["hosts"]:
+        default_hosts = " ".join(own_addresses())
+        question = "Names and addresses that clients use"
+        asked["hosts"] = tuple(click.prompt(question, default=default_hosts, err=True).split())
+    for option, role, _ in FIRST_PEOPLE:
+        if not given[option]:
+            label = f"Login of the first {role.replace('_', ' ')}"
+            default = _default_login(option)
+            asked[option] = click.prompt(label, default=default, err=True)
+    return asked
+
+
+def _default_login(option: str) -> str:
+    return "admin" if option == "administrator" else option
+
+
+def _plan(data: Path, given: dict[str, Any], hours: int) -> Plan:
+    """Check everything before anything is made; raises ``Refusal`` and ``ConfigError``."""
+    from appliance.config_text import render
+    from appliance.directory.names import clean_login
+
+    keys = Path(given["keys"]).absolute() if given["keys"] else None
+    wrap = given["wrap"] or _implied_wrap(given)
+    values: dict[str, Any] = {
+        "listen.port": given["port"],
+        "listen.names": list(given["hosts"]) or None,
+        "keys.directory": os.path.relpath(keys, data) if keys else None,
+        "keys.wrap": wrap,
+        "keys.passphrase_file": _absolute(given["passphrase_file"]),
+        "keys.credential_file": _absolute(given["credential_file"]),
+    }
+    chosen = {name: value for name, value in values.items() if value is not None}
+    text = render({name: tuple(v) if isinstance(v, list) else v for name, v in chosen.items()})
+    logins = {
+        role: clean_login(given[option] or _default_login(option))
+        for option, role, _ in FIRST_PEOPLE
+    }
+    if len(set(logins.values())) < len(logins):
+        raise click.UsageError("the first people need different login names")
+    config = load(text, environ=os.environ).config
+    return Plan(data, given["name"], config, text, logins, hours)
+
+
+def _implied_wrap(given: dict[str, Any]) -> str:
+    if given["credential_file"]:
+        return "credential"
+    return "passphrase" if given["passphrase_file"] else "none"
+
+
+def _absolute(name: str | None) -> str | None:
+    return str(Path(name).absolute()) if name else None
+
+
+def _make(plan: Plan) -> tuple[str, list[Issued]]:
+    """Make the organisation; returns the CA's fingerprint and the invitations."""
+    from appliance.certificates import ca_fingerprint
+    from appliance.context import SITE
+    from appliance.directory.commands import CreatePerson
+    from appliance.site import Site, data_ports
+
+    wrap = wrap_for(plan.config, plan.data, confirm=True)
+    plan.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    keys = key_directory(plan.config, plan.data)
+    with process_lock(plan.data):
+        ports = data_ports(plan.data, keys, plan.config.store.map_bytes)
+        site = Site.create(ports, wrap, name=plan.name)
+        try:
+            write_private(plan.data / FILE_NAME, plan.text)
+            issued = []
+            for _, role, name in FIRST_PEOPLE:
+                login = plan.logins[role]
+                site.run(SITE, CreatePerson(login, name, roles=("member", role)))
+                issued.append(invite(site, plan.config, login, role, plan.hours))
+            return ca_fingerprint(site.core), issued
+        finally:
+            site.close()
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a new file that only its owner can read, durably."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(descriptor)
+
+
+def _tell(plan: Plan, fingerprint: str, invitations: list[Issued], *, qr: bool) -> None:
+    keys = key_directory(plan.config, plan.data)
+    say(f"{plan.name} is ready.")
+    say(f"  data          {plan.data}")
+    say(f"  keys          {keys}")
+    say(f"  settings      {plan.data / FILE_NAME}")
+    say(f"  CA            {fingerprint}")
+    say("")
+    say("Invitations; each works once. Hand every one to its person alone:")
+    for each in invitations:
+        say("")
+        say(f"  {each.role.replace('_', ' ')} {each.login}, until {local_time(each.expires_at)}")
+        say(f"    strongroom chat --join '{each.link}'")
+        show_qr(each.link, wanted=qr)
+    say("")
+    say(f"Next: strongroom serve --data {plan.data}")
+    if keys.stat().st_dev == plan.data.stat().st_dev:
+        note("notice: keys and data are on one device; who copies it has both.")
+
+
+def show_qr(link: str, *, wanted: bool) -> None:
+    """Draw a link if that was asked for."""
+    if wanted:
+        from cli.qr import qr_text
+
+        sys.stdout.write(qr_text(link) + "\n")

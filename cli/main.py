@@ -1,0 +1,116 @@
+"""Find the command that was typed, run it, and turn whatever goes wrong into an exit status.
+
+Commands are named here with their one-line help, so that ``strongroom --help`` and the shell's
+completion import none of them.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, Final
+
+import click
+
+from cli.errors import tell
+
+COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "init": ("cli.commands.init:init", "Make a new organisation in an empty data directory."),
+    "serve": ("cli.commands.serve:serve", "Run the appliance in the foreground."),
+    "demo": ("cli.commands.demo:demo", "Run a demo organisation, made if there is none."),
+    "status": ("cli.commands.status:status", "Show how the running server is."),
+    "wait": ("cli.commands.status:wait", "Wait until the server is ready."),
+    "drain": ("cli.commands.status:drain", "Stop the running server in good order."),
+    "doctor": ("cli.commands.status:doctor", "Look for problems of the running server."),
+    "check": ("cli.commands.check:check", "Verify the log and every view, server down."),
+    "metrics": ("cli.commands.status:metrics", "Print the server's figures for Prometheus."),
+    "version": ("cli.commands.status:version", "Print the version."),
+    "config": ("cli.commands.config:config", "Check, show and explain the configuration."),
+    "user": ("cli.commands.user:user", "Manage people."),
+    "device": ("cli.commands.device:device", "List and revoke devices."),
+    "session": ("cli.commands.session:session", "List and end live sessions."),
+    "invite": ("cli.commands.invite:invite", "Create, list and revoke invitations."),
+    "conversation": ("cli.commands.conversation:conversation", "List conversations, not content."),
+    "duty": ("cli.commands.duty:duty", "Manage duties and who holds them."),
+    "chat": ("cli.commands.chat:chat", "Chat in the terminal or in a pipe."),
+    "login": ("cli.commands.login:login", "Sign in on this machine."),
+    "logout": ("cli.commands.login:logout", "Sign out and revoke this device."),
+    "completion": ("cli.commands.completion:completion", "Print a shell's completion script."),
+}
+"""Every command: where it is, and its line in the list of commands."""
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of the table."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return a command; None when there is no such name."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands from the table."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run a command line and leave with its status."""
+        words = list(sys.argv[1:] if args is None else args)
+        try:
+            status = super().main(words, prog_name, complete_var, standalone_mode=False, **extra)
+        except BrokenPipeError:
+            _quiet_stdout()
+            status = errno.EPIPE
+        except Exception as error:  # noqa: BLE001 (the last place where an error can be told)
+            status = tell(_root_cause(error), as_json="--json" in words)
+        except KeyboardInterrupt as error:
+            status = tell(error, as_json="--json" in words)
+        if not standalone_mode:
+            return status
+        sys.exit(status if isinstance(status, int) else 0)
+
+
+def _root_cause(error: BaseException) -> BaseException:
+    """Return the one error inside groups of one, as nurseries raise them."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+def _quiet_stdout() -> None:
+    """Send what is still buffered nowhere: who read our output has gone."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Documentation: docs/cli.md. Every command takes --json and --help.",
+)
+def root() -> None:
+    """Instant messaging for hospitals and banks: records that are kept, then provably gone."""
+
+
+def main() -> None:
+    """Start; the entry point of the installed and of the built program."""
+    root(prog_name="strongroom")
