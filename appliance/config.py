@@ -143,9 +143,6 @@ class LimitsSection(Section, frozen=True):
     sends_per_second: Annotated[
         float, Meta(gt=0, le=10_000, description="Commands per second of one session.")
     ] = 20.0
-    body_bytes: Annotated[
-        int, Meta(ge=256, le=65_536, description="Largest message body, in bytes.")
-    ] = 16_384
     connections: Annotated[
         int, Meta(ge=1, le=1_000_000, description="Connections at once, TCP and QUIC each.")
     ] = 20_000
@@ -155,17 +152,6 @@ class LimitsSection(Section, frozen=True):
     unauthenticated: Annotated[
         int, Meta(ge=1, le=1_000_000, description="Connections at once that have not signed in.")
     ] = 2_000
-
-
-class UrgentSection(Section, frozen=True):
-    """Urgent messages that nobody confirms."""
-
-    repeat_seconds: Annotated[
-        int, Meta(ge=10, le=86_400, description="Seconds between two reminders.")
-    ] = 120
-    repeats: Annotated[
-        int, Meta(ge=0, le=100, description="Reminders before the message is escalated.")
-    ] = 3
 
 
 class LogSection(Section, frozen=True):
@@ -200,7 +186,6 @@ class Config(Section, frozen=True):
     metrics: MetricsSection = MetricsSection()
     sessions: SessionsSection = SessionsSection()
     limits: LimitsSection = LimitsSection()
-    urgent: UrgentSection = UrgentSection()
     log: LogSection = LogSection()
     quic: QuicSection = QuicSection()
 

@@ -123,6 +123,8 @@ class Core:
         decision = DECISIONS.get(type(command))
         if decision is None:
             raise Refusal("request.unknown")
+        if actor.device and self.directory.is_void(actor.person, actor.device, now_ms):
+            raise Refusal("auth.revoked")
         context = Context(
             txn,
             actor,

@@ -20,12 +20,14 @@ from typing import Any, Final
 import trio
 
 from appliance import certificates, health, metrics
-from appliance.config import Config
+from appliance.config import Config, SessionsSection
 from appliance.context import SITE, Actor, Outcome
+from appliance.directory.limits import DAY_MS
+from appliance.directory.policy import Lifetimes
 from appliance.gateway.gateway import Gateway
 from appliance.gateway.signin import SignIn
 from appliance.health import Health
-from appliance.limits import CONVERSATIONS_PER_PERSON, HISTORY_ITEMS, MEMBERS
+from appliance.limits import BODY_BYTES, CONVERSATIONS_PER_PERSON, HISTORY_ITEMS, MEMBERS
 from appliance.messaging import commands as messaging_commands
 from appliance.network import Network, RealNetwork
 from appliance.site import Site
@@ -51,6 +53,15 @@ RENEWAL_CHECK_SECONDS: Final = 3_600.0
 
 WORKER_THREADS: Final = 2
 """Threads for password checks and other long computations."""
+
+
+def _lifetimes(sessions: SessionsSection) -> Lifetimes:
+    return Lifetimes(
+        idle_ms=sessions.idle_seconds * 1_000,
+        shared_idle_ms=sessions.shared_idle_seconds * 1_000,
+        absolute_ms=sessions.absolute_seconds * 1_000,
+        token_ms=sessions.token_days * DAY_MS,
+    )
 
 
 class Waiter:
@@ -107,6 +118,7 @@ class Appliance:
         self._nursery: trio.Nursery | None = None
         self._token: trio.lowlevel.TrioToken
         self._stop = trio.Event()
+        site.core.directory.lifetimes = _lifetimes(config.sessions)
         self.network = network or self._open_network()
         self.sign_in = SignIn(
             site.core,
@@ -286,7 +298,7 @@ class Appliance:
         limits = self.config.limits
         return schema.Limits(
             frame_bytes=TcpLimits().message_bytes,
-            body_bytes=limits.body_bytes,
+            body_bytes=BODY_BYTES,
             sends_per_second=limits.sends_per_second,
             history=HISTORY_ITEMS,
             members=MEMBERS,

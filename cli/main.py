@@ -114,3 +114,7 @@ def root() -> None:
 def main() -> None:
     """Start; the entry point of the installed and of the built program."""
     root(prog_name="strongroom")
+
+
+if __name__ == "__main__":
+    main()

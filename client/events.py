@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import trio
 
 from client.errors import ClientError
-from client.notices import AppEvent
+from client.notices import AppEvent, Offline, Online
 
 MAX_WAITING = 10_000
 """Events held for an application that is busy; then the rest is left to a later resume."""
@@ -18,9 +18,9 @@ MAX_WAITING = 10_000
 class EventQueue:
     """A bounded queue with one taker.
 
-    When it is full, ``put`` refuses: the session then ignores further events, and resumes where
-    it stopped on a new connection once the application has caught up. So nothing is lost,
-    memory is bounded, and answers to requests are never held up by events nobody takes.
+    When it is full, the session ignores further events, and resumes where it stopped on a new
+    connection once the application has caught up. So nothing is lost, memory is bounded (by the
+    capacity and one payload), and answers are never held up by events nobody takes.
     """
 
     def __init__(self, capacity: int = MAX_WAITING) -> None:
@@ -35,16 +35,15 @@ class EventQueue:
 
     @property
     def is_full(self) -> bool:
-        """Whether ``put`` would refuse."""
+        """Whether no further event from the server should be taken."""
         return len(self._waiting) >= self._capacity
 
-    def put(self, event: AppEvent) -> bool:
-        """Hold an event; False when there is no room."""
-        if self.is_full:
-            return False
+    def put(self, event: AppEvent) -> None:
+        """Hold an event; news of the line itself is dropped when there is no room."""
+        if self.is_full and isinstance(event, Online | Offline):
+            return
         self._waiting.append(event)
         self._arrival.set()
-        return True
 
     def end(self, error: ClientError) -> None:
         """Raise ``error`` to the taker once everything held is taken."""

@@ -83,7 +83,6 @@ class Session:
         self._is_overrun = False
         self._taken = ("", "")
         self._saved_at = float("-inf")
-        self._keeping = trio.Lock()
         self._people: dict[str, PersonItem] = {}
 
     def __repr__(self) -> str:
@@ -201,19 +200,17 @@ class Session:
 
         Messages leave in the order in which they were queued. With a profile the message is on
         this machine's disk when the call returns, sealed, and is sent even if the program ends
-        before. A final refusal comes as an ``Unsent`` event.
+        before; the write takes the time of one fsync. A final refusal comes as an ``Unsent``
+        event.
         """
         make, lane = _message(to, Body(kind="text", text=text), priority, reply, tuple(mentions))
-        async with self._keeping:
-            entry = self._core.queue(
-                make, lane, trio.current_time(), is_durable=self._profile is not None
-            )
-            self._durable[entry.id] = entry.n
-            if self._profile is not None:
-                await trio.to_thread.run_sync(self._profile.keep, entry)
-        if entry.id not in self._durable and self._profile is not None:
-            self._profile.drop(entry.n)  # answered while it was being written
+        is_durable = self._profile is not None
+        entry = self._core.queue(make, lane, trio.current_time(), is_durable=is_durable)
+        self._durable[entry.id] = entry.n
+        if self._profile is not None:
+            self._profile.keep(entry)
         self._line.ring()
+        await trio.lowlevel.checkpoint()
         return entry.n
 
     async def confirm(self, msg: Id) -> None:
@@ -422,13 +419,16 @@ class Session:
         elif isinstance(notice, Failed):
             self._settle(notice.id, None, notice.error)
         elif isinstance(notice, Welcomed):
+            self._is_overrun = False
             self._events.put(Online(self.carrier))
             if notice.is_resynced:
                 self._events.put(Resynced())
             self._welcomed.set()
         elif isinstance(notice, Ended):
             self._finish(notice.error)
-        elif not isinstance(notice, Hangup) and not self._events.put(notice):
+        elif not isinstance(notice, Hangup):
+            self._events.put(notice)
+        if self._events.is_full and not self._is_overrun:
             self._is_overrun = True
             self._core.overrun()
 

@@ -4,26 +4,26 @@ Every key is ``table u8 || tenant u16 || columns``, big-endian, so that one orde
 all tables, and a tenant's rows of a table are one range. Keys cannot be sealed: they hold
 local pseudonyms, positions and times only, never an id that is known outside this site.
 
-    table         columns (after table and tenant)                 value
-    META          name bytes                                       per name, see its writer
-    LOG           origin u32, seq u64                              record header, skeleton, sealed part
-    ORIGIN        origin u32                                       NodeId, Inc
-    SEGMENT       origin u32, first seq u64                        statement, signature
-    LEDGER        leaf index u64                                   leaf hash
-    STREAM        stream u64                                       sealed stream identity
-    TREE          class u16                                        tree u32, next slot u48
-    FOREST        tree u32, level u8, index u48                    node: 126 child keys, sealed
-    EPOCH         stream u64, epoch u32                            class, slot, cover (sealed)
-    REGISTER      stream u64, field u16, item u64                  origin u32, seq u64 of the newest op
-    MEMBER        conversation u64, person u64                     intervals of timeline keys, role
-    MEMBER_OF     person u64, conversation u64                     empty
-    TIMELINE      conversation u64, key u64, NodeId, Inc u64, seq u64   origin u32, pos u64
-    FEED          stream u64, pos u64                              origin u32, seq u64, timeline key u64
-    HEAD          stream u64                                       newest pos u64, newest timeline key u64
-    RECEIPT       conversation u64, person u64                     delivered and read keys and times
-    IDEMPOTENCY   device u64, counter u64                          origin u32, seq u64, state u8
-    TARGET        origin u32, seq u64 (root), origin u32, seq u64  empty: ops that die with the root
-    URGENT        due ms u64, origin u32, seq u64                  state of an unconfirmed urgent message
+    table         columns after table and tenant                 value
+    META          name bytes                                     per name, see its writer
+    LOG           origin u32, seq u64                            record header, skeleton, seal
+    ORIGIN        origin u32                                     NodeId, Inc, public key
+    SEGMENT       origin u32, first seq u64                      statement, signature
+    LEDGER        leaf index u64                                 leaf hash
+    STREAM        stream u64                                     sealed stream identity
+    TREE          class u16                                      tree u32, next slot u64
+    FOREST        tree u32, level u8, index u48                  126 child keys, sealed
+    EPOCH         stream u64, epoch u32                          class, slot, cover (sealed)
+    REGISTER      stream u64, field u16, item u64                origin u32, seq u64 (newest)
+    MEMBER        conversation u64, person u64                   intervals of keys, role
+    MEMBER_OF     person u64, conversation u64                   empty
+    TIMELINE      conversation u64, key u64, NodeId, Inc, seq    origin u32, pos u64
+    FEED          stream u64, pos u64                            origin u32, seq u64, key u64
+    HEAD          stream u64                                     newest pos u64, newest key u64
+    RECEIPT       conversation u64, person u64                   delivered and read keys
+    IDEMPOTENCY   device u64, counter u64                        origin u32, seq u64, state u8
+    TARGET        origin u32, seq u64 (root), origin u32, seq    ops that die with the root
+    URGENT        due ms u64, origin u32, seq u64                open urgent message
 """
 
 from __future__ import annotations

@@ -196,8 +196,7 @@ class Channel:
 
     def _greet(self, data: memoryview) -> None:
         """Collect the ClientHello, then choose the context and begin TLS."""
-        if self._hello is None:
-            return
+        assert self._hello is not None, "kept until the context is chosen"
         self._hello += data
         try:
             hello = read_hello(bytes(self._hello))
@@ -223,8 +222,8 @@ class Channel:
             self.abort(CloseReason.PROTOCOL)
 
     def _handshake(self) -> None:
-        if self._tls is None or self._incoming is None:
-            return
+        assert self._tls is not None, "made when the state was entered"
+        assert self._incoming is not None
         try:
             self._tls.do_handshake()
         except ssl.SSLWantReadError:
@@ -246,8 +245,9 @@ class Channel:
     def _decrypt(self) -> None:
         """Hand on each record that has arrived whole."""
         tls, incoming, outgoing = self._tls, self._incoming, self._outgoing
-        if tls is None or incoming is None or outgoing is None:
-            return
+        assert tls is not None, "an open channel has TLS"
+        assert incoming is not None
+        assert outgoing is not None
         while self.state is State.OPEN and self.upper is not None:
             try:
                 data = tls.read(_RECORD_BYTES)
@@ -333,8 +333,8 @@ class Channel:
 
     def _seal_slice(self) -> bool:
         """Encrypt the head of the queue; False when the channel broke."""
-        if self._tls is None or self._outgoing is None:
-            return False
+        assert self._tls is not None, "only an open channel takes output into its queue"
+        assert self._outgoing is not None
         data = self._take_slice()
         try:
             taken = self._tls.write(data)

@@ -216,7 +216,7 @@ def _device(
     if not known and len(live) >= limits.DEVICES_PER_PERSON:
         raise refuse("device.limit")
     device = command.device if known else ctx.entropy.bytes(ID_BYTES)
-    expires = ctx.now + policy.lifetime(method, shared=shared).absolute_ms
+    expires = ctx.now + ctx.directory.lifetimes.of(method, shared=shared).absolute_ms
     return DeviceAdded(device, name, _hash(command.token_hash), expires, shared, method)
 
 

@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import Any, Final
 
 from appliance.directory.model import Device, Invite, Person, frozen
-from appliance.directory.policy import lifetime
 from appliance.operations import (
     DeviceAdded,
     DeviceRevoked,
@@ -61,13 +60,12 @@ def _reset(person: Person, _op: Op, _body: Any) -> Person:
 
 def _device_added(person: Person, op: Op, body: DeviceAdded) -> Person:
     now = op.received_ms
-    limit = now + lifetime(body.method, shared=body.shared).absolute_ms
     device = Device(
         body.device,
         body.name,
         body.token_hash,
         now,
-        min(body.expires_ms or limit, limit),
+        body.expires_ms,
         body.shared,
         body.method,
     )

@@ -9,6 +9,7 @@ password      shared     15 minutes  12 hours
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from appliance.directory.limits import DAY_MS, HOUR_MS, MINUTE_MS
@@ -25,13 +26,19 @@ class Lifetime(NamedTuple):
     absolute_ms: int
 
 
-_SHARED: Final = Lifetime(15 * MINUTE_MS, 12 * HOUR_MS)
-_PASSWORD: Final = Lifetime(30 * MINUTE_MS, 12 * HOUR_MS)
-_TOKEN: Final = Lifetime(None, 180 * DAY_MS)
+@dataclass(frozen=True, slots=True)
+class Lifetimes:
+    """What an operator can set of the table above, in ms; the defaults are the table's."""
 
+    idle_ms: int = 30 * MINUTE_MS
+    shared_idle_ms: int = 15 * MINUTE_MS
+    absolute_ms: int = 12 * HOUR_MS
+    token_ms: int = 180 * DAY_MS
 
-def lifetime(method: str, *, shared: bool) -> Lifetime:
-    """Return the lifetime of a sign-in; a method not known here gets the shortest."""
-    if shared or method not in (INVITE, PASSWORD, SITE):
-        return _SHARED
-    return _PASSWORD if method == PASSWORD else _TOKEN
+    def of(self, method: str, *, shared: bool) -> Lifetime:
+        """Return the lifetime of a sign-in; a method not known here gets the shortest."""
+        if shared or method not in (INVITE, PASSWORD, SITE):
+            return Lifetime(self.shared_idle_ms, self.absolute_ms)
+        if method == PASSWORD:
+            return Lifetime(self.idle_ms, self.absolute_ms)
+        return Lifetime(None, self.token_ms)

@@ -19,7 +19,7 @@ from typing import Final, TypeVar
 
 from appliance.directory.limits import SESSIONS, SESSIONS_PER_PERSON
 from appliance.directory.model import Device
-from appliance.directory.policy import lifetime
+from appliance.directory.policy import Lifetimes
 from transports.wire import schema
 from transports.wire.errors import Refusal
 
@@ -88,7 +88,8 @@ class _Watched:
 class Sessions:
     """The live sessions of this site, by person and device."""
 
-    def __init__(self) -> None:
+    def __init__(self, lifetimes: Lifetimes | None = None) -> None:
+        self._lifetimes = lifetimes or Lifetimes()
         self._sessions: dict[int, Session] = {}
         self._by_person: dict[bytes, set[int]] = {}
         self._devices: dict[bytes, _Watched] = {}
@@ -111,7 +112,7 @@ class Sessions:
         if watched is None:
             watched = self._devices[device.id] = _Watched(person, device.id)
             self._devices_of.setdefault(person, set()).add(device.id)
-        idle_ms = lifetime(device.method, shared=device.shared).idle_ms
+        idle_ms = self._lifetimes.of(device.method, shared=device.shared).idle_ms
         watched.idle = None if idle_ms is None else idle_ms / 1000
         watched.expires = now + (device.expires_ms - wall_ms) / 1000
         watched.last = now

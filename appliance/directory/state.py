@@ -15,6 +15,7 @@ from appliance.directory.codes import token_hash
 from appliance.directory.folds import FOLDS
 from appliance.directory.model import Device, Invite, Person
 from appliance.directory.names import ID_PREFIX, login_key
+from appliance.directory.policy import Lifetimes
 from appliance.operations import BodyStruct
 from store.engine.txn import Txn
 from store.oplog import Op
@@ -36,6 +37,7 @@ class Directory:
     """Everybody who is known here."""
 
     def __init__(self) -> None:
+        self.lifetimes = Lifetimes()
         self._persons: dict[bytes, Person] = {}
         self._by_login: dict[str, bytes] = {}
         self._by_token: dict[bytes, tuple[bytes, bytes]] = {}
@@ -93,6 +95,14 @@ class Directory:
             return False
         on = known.devices.get(device)
         return on is not None and on.is_live(now_ms)
+
+    def is_void(self, person: bytes, device: bytes, now_ms: int) -> bool:
+        """Tell whether a command of this device comes too late: revoked, expired, disabled."""
+        known = self._persons.get(person)
+        if known is None or not known.is_active:
+            return True
+        on = known.devices.get(device)
+        return on is not None and not on.is_live(now_ms)
 
     def invite(self, code_hash: bytes) -> Invite | None:
         """Return the open invitation whose code has this hash; it may have expired."""

@@ -141,10 +141,18 @@ class Gateway:
         self.run_inline: Callable[[], int] | None = None
         """Set when the writer has no thread: carries out one batch; 0 when there is none."""
         self.roster = Roster()
-        self._sessions = Sessions()
+        self._sessions = Sessions(core.directory.lifetimes)
+        self._watch_devices()
         self.fanout = Fanout(self.roster, core.conversations)
         self.catch_up = CatchUp(core, engine, self.fanout)
         self.counters = Counters()
+
+    def _watch_devices(self) -> None:
+        """Let the idle time of every sign-in begin anew: nobody knows what was before."""
+        now, now_ms = self._now(), self._clock.wall_ms()
+        for person in self._core.directory.people():
+            for device in person.live_devices(now_ms):
+                self._sessions.watch(person.id, device, now, now_ms)
 
     # --- what carriers tell ---------------------------------------------------------------------
 

@@ -150,14 +150,19 @@ class Chat:
         self._newest[bytes(event.conv)] = event.pos
         is_here = isinstance(self._here, Conversation) and self._here.id == event.conv
         if isinstance(event.op, MessageOp):
-            number = self._numbers.give(event.op.msg, event.conv)
-            place = "" if is_here else self._names.label(event.conv)
-            self._say(message_line(event.op, self._names, number, conversation=place))
+            self._message(event, event.op, is_here=is_here)
             if is_here:
                 await self._mark_read()
         elif not is_quiet(event.op) and is_here:
             number = self._numbers.of(getattr(event.op, "of", None))
             self._say(event_line(event.op, self._names, number))
+
+    def _message(self, event: Event, op: MessageOp, *, is_here: bool) -> None:
+        """Show a message, unless the history has just shown it."""
+        if not self._numbers.of(op.msg):
+            number = self._numbers.give(op.msg, event.conv)
+            place = "" if is_here else self._names.label(event.conv)
+            self._say(message_line(op, self._names, number, conversation=place))
 
     async def _mark_read(self) -> None:
         if isinstance(self._here, Conversation):

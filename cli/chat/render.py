@@ -92,9 +92,11 @@ def message_line(op: MessageOp, names: Names, number: int, *, conversation: str 
 
 def event_line(op: schema.Occurrence, names: Names, number: int) -> str:
     """Return what happened as a line; ``number`` is the message's, 0 when it is not known."""
-    who = names.login(op.by)
     which = f"[{number}]" if number else "an earlier message"
-    return f"{clock(op.at)} * {who} {_deed(op, names, which)}"
+    if isinstance(op, schema.EscalatedOp):
+        to = f", now to {names.login(op.to)}" if op.to else ""
+        return f"{clock(op.at)} * reminder: urgent {which} is not confirmed{to}"
+    return f"{clock(op.at)} * {names.login(op.by)} {_deed(op, names, which)}"
 
 
 def _deed(op: schema.Occurrence, names: Names, which: str) -> str:
@@ -107,9 +109,6 @@ def _deed(op: schema.Occurrence, names: Names, which: str) -> str:
             return f"{'reacts' if op.on else 'takes back'} {op.emoji} on {which}"
         case schema.ConfirmedOp():
             return f"confirmed {which}"
-        case schema.EscalatedOp():
-            to = f" to {names.login(op.to)}" if op.to else ""
-            return f"is reminded of urgent {which}, step {op.step}{to}"
         case schema.DestroyedOp():
             return f"destroyed {which} for ever"
         case _:

@@ -81,7 +81,8 @@ class World:
             self.connect()
             self.upload()
             self.download()
-            if not (self.line and self.line.out) and not len(self.core.outbox):
+            is_quiet = self.line is not None and not self.line.out and not len(self.core.outbox)
+            if is_quiet and self.core.state is not State.GREETING:
                 break
             self.wait(HOLD_SECONDS)
         self.upload()
@@ -146,6 +147,7 @@ def test_whatever_is_cut_nothing_is_lost_or_twice_and_order_is_kept(
                 schema.Err(code="rate.limited", message="", retryable=True)
             )
         elif what == "turn away":
+            has_refused = True
             refusal = schema.Err(code="server.overloaded", message="", retryable=True)
             world.server.refusals.append(refusal)
         elif what == "say":

@@ -1,4 +1,4 @@
-"""Write the pages that come from the code: ``python -m tests.docs.generate`` brings them up to date.
+"""Write the pages that come from the code; ``python -m tests.docs.generate`` does it.
 
 The tests compare each page with what its function returns.
 """
@@ -67,7 +67,8 @@ def limits_page() -> str:
         "",
         "Nothing here grows without a bound: each queue, size, count and time has a name, a unit",
         "and one place in the code. What clients meet is told in",
-        "[protocol.md](../protocol.md#limits); what an operator may change is in the configuration.",
+        "[protocol.md](../protocol.md#limits), what an operator may set otherwise in",
+        "[configuration.md](../configuration.md).",
         "",
         MADE,
     ]
@@ -106,8 +107,10 @@ def _limits_of_class(module: ModuleType, node: ast.ClassDef) -> Iterator[Limit]:
 def _described(body: list[ast.stmt]) -> Iterator[tuple[str, str]]:
     """Yield each assigned name with the string that follows it, as one line."""
     for number, node in enumerate(body):
-        target = node.target if isinstance(node, ast.AnnAssign) else None
-        if isinstance(node, ast.Assign):
+        target: ast.expr | None = None
+        if isinstance(node, ast.AnnAssign):
+            target = node.target
+        elif isinstance(node, ast.Assign):
             target = node.targets[0]
         if isinstance(target, ast.Name):
             after = body[number + 1] if number + 1 < len(body) else None

@@ -59,7 +59,7 @@ class Section:
 
 
 def cells(line: str) -> list[str]:
-    """Split a table's line; ``\\|`` stands for the character itself."""
+    """Split a table's line; a bar behind a backslash stands for itself."""
     parts = _CELL_BORDER.split(line.strip().strip("|"))
     return [part.strip().replace("\\|", "|") for part in parts]
 

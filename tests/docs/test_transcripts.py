@@ -42,8 +42,11 @@ def test_a_replay_finds_what_is_not_told(tmp_path: Path) -> None:
         "but there was": ['C: [{"t": "ping", "id": 1}]', 'S: [{"t": "pong", "id": 2}]'],
         "not told": ['C: [{"t": "ping", "id": 1}]'],
         "before it is known": ['C: [{"t": "auth", "token": "$token"}]'],
-        "closed with 1007": ["C: nonsense", 'S: [{"t": "err", "code": "$c", "message": "$m"}]']
-        + ["S: close 1008"],
+        "closed with 1007": [
+            "C: nonsense",
+            'S: [{"t": "err", "code": "$code", "message": "$text"}]',
+            "S: close 1008",
+        ],
         "not closed": ['C: [{"t": "ping", "id": 1}]', "S: close 1000"],
     }
     with running(tmp_path) as server:

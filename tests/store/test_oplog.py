@@ -280,6 +280,8 @@ def test_a_rollback_over_a_timely_close_reopens_the_segment() -> None:
     before = memory(box.log)
 
     def work(txn: Txn) -> None:
+        assert not box.log.is_segment_due(box.clock.wall_ms() + SEGMENT_MS - 1)
+        assert box.log.is_segment_due(box.clock.wall_ms() + SEGMENT_MS)
         assert box.log.close_due_segment(txn, box.clock.wall_ms() + SEGMENT_MS)
         assert not box.log.close_due_segment(txn, box.clock.wall_ms() + SEGMENT_MS)
         txn.rollback(0)

@@ -11,6 +11,7 @@ from store.errors import FormatError, IntegrityError
 from store.ids import AUDIT_STREAM, Stream, StreamKind
 from store.streams import Streams, feed_stream
 from store.tables import EPOCH, STREAM
+from store.vault import CONTROL
 from tests.store.logbox import Box, conversation, person
 
 STREAMS = st.builds(Stream, st.sampled_from(StreamKind), st.binary(min_size=16, max_size=16))
@@ -111,3 +112,20 @@ def test_the_feed_of_an_operation_is_its_conversations() -> None:
     assert feed_stream(who, b"") is who
     assert feed_stream(who, room.id) == room
     assert feed_stream(who, who.id) == Stream(StreamKind.CONVERSATION, who.id)
+
+
+def test_a_stream_of_an_unknown_kind_is_of_a_newer_build() -> None:
+    box = Box().create()
+    pseudonym = ensure(box, person(1))
+
+    def plant(txn: Txn) -> None:
+        locator, sealed = box.vault.seal(
+            txn, pseudonym, CONTROL, b"\xff" + bytes(16), b"strongroom/stream/1", 0
+        )
+        head = box.medium.rows[STREAM.key(pseudonym)][:1]
+        place = locator.epoch.to_bytes(4, "big") + locator.index.to_bytes(2, "big")
+        txn.put(STREAM.key(pseudonym), head + place + sealed)
+
+    box.commit(plant)
+    with pytest.raises(FormatError):
+        box.open()

@@ -6,6 +6,7 @@ import base64
 import os
 import socket
 import ssl
+import subprocess
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -193,6 +194,45 @@ class Client:
             first, payload = await self.frame()
             if first == 0x88:
                 return int.from_bytes(payload[:2])
+
+
+@dataclass
+class Typist:
+    """A program that reads what we type, one line at a time, and shows what it gets."""
+
+    process: trio.Process
+    shown: bytes = b""
+
+    @classmethod
+    @asynccontextmanager
+    async def of(cls, command: list[str]) -> AsyncIterator[Typist]:
+        process = await trio.lowlevel.open_process(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        try:
+            yield cls(process)
+        finally:
+            process.kill()
+            with trio.CancelScope(shield=True):
+                await process.wait()
+            for pipe in (process.stdin, process.stdout):
+                assert pipe is not None
+                await pipe.aclose()
+
+    async def type(self, *lines: bytes) -> None:
+        assert self.process.stdin is not None
+        for line in lines:
+            await self.process.stdin.send_all(line)
+
+    async def until(self, mark: bytes) -> bytes:
+        assert self.process.stdout is not None
+        while mark not in self.shown:
+            data = await self.process.stdout.receive_some()
+            if not data:
+                raise EOFError(self.shown)
+            self.shown += data
+        head, _, self.shown = self.shown.partition(mark)
+        return head + mark
 
 
 def frame(first: int, payload: bytes = b"", *, is_masked: bool = True) -> bytes:

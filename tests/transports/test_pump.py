@@ -8,6 +8,7 @@ import socket
 import ssl
 import struct
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -22,8 +23,10 @@ from websockets.typing import Subprotocol
 
 from tests.transports.tcp_peers import (
     UPGRADE,
+    Client,
     Echo,
     Serving,
+    Typist,
     cipher_context,
     frame,
     make_identity,
@@ -31,6 +34,7 @@ from tests.transports.tcp_peers import (
 )
 from transports.carrier import Carrier, CloseReason, Codec
 from transports.limits import Limits
+from transports.pump import Pump, listen
 
 BINARY, TEXT, CLOSE, PING, PONG = 0x82, 0x81, 0x88, 0x89, 0x8A
 LIMITS = Limits()
@@ -644,3 +648,207 @@ def test_a_ping_flood_from_a_peer_that_does_not_read_is_bounded() -> None:
         assert 0 < peak < LIMITS.high_water_bytes + 2 * LIMITS.read_bytes
 
     run(main)
+
+
+# --- what TLS itself can do -----------------------------------------------------------------
+
+
+def test_a_broken_record_ends_that_connection() -> None:
+    async def main(served: Serving) -> None:
+        client = await served.websocket()
+        await client.stream.transport_stream.send_all(b"\x17\x03\x03\x00\x20" + bytes(32))
+        await served.echo.until(lambda: bool(served.echo.reasons))
+        assert served.echo.reasons == [CloseReason.PROTOCOL]
+
+    run(main)
+
+
+def test_a_peer_may_ask_for_new_keys(requires: Callable[[str, str], str]) -> None:
+    openssl = requires("openssl", "openssl")
+
+    async def main(served: Serving) -> None:
+        command = [openssl, "s_client", "-connect", f"127.0.0.1:{served.address[1]}"]
+        async with Typist.of(command) as peer:
+            await peer.until(b"\n---\n")
+            for _ in range(2):
+                await peer.type(b"K\n")
+                await peer.until(b"KEYUPDATE\n")
+                await peer.type(b"GET /livez HTTP/1.1\n", b"Host: localhost\n", b"\n")
+                assert b"HTTP/1.1 200 OK" in await peer.until(b"\nok\n")
+
+    run(main)
+
+
+def test_many_handshakes_at_once_are_spread_over_turns() -> None:
+    async def main(served: Serving) -> None:
+        clients: list[Client] = []
+
+        async def connect() -> None:
+            clients.append(await served.websocket())
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(30):
+                nursery.start_soon(connect)
+        for client in clients:
+            await client.send(frame(BINARY, b"x"))
+            assert await client.frame() == (BINARY, b"x")
+
+    run(main, limits=replace(LIMITS, handshakes_per_turn=2))
+
+
+# --- ends, early and late -------------------------------------------------------------------
+
+
+def test_a_client_that_closes_its_side_still_gets_the_whole_answer() -> None:
+    async def main(served: Serving) -> None:
+        client = await served.tls()
+        await client.send(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n" * 16)
+        await client.stream.transport_stream.send_eof()
+        answer = await client.rest()
+        assert answer.count(b"HTTP/1.1 200 ") == 16
+        assert answer.endswith(bytes(200_000))
+        await served.until(lambda: served.pump.connections == 0)
+
+    run(main)
+
+
+def test_a_farewell_is_answered_with_the_same_code() -> None:
+    async def main(served: Serving) -> None:
+        client = await served.websocket()
+        await client.send(frame(BINARY, b"last"), frame(CLOSE, b"\x0f\xa0bye"))
+        assert await client.frame() == (BINARY, b"last")
+        assert await client.frame() == (CLOSE, b"\x0f\xa0")
+        assert await client.rest() == b""
+
+    run(main)
+
+
+def test_what_the_owner_sends_after_closing_is_dropped_and_what_the_peer_sends_ignored() -> None:
+    async def main(served: Serving) -> None:
+        client = await served.websocket()
+        carrier = served.echo.carriers[0]
+        carrier.send(b"before")
+        carrier.close(CloseReason.REVOKED, "signed out")
+        carrier.close(CloseReason.NORMAL)
+        assert carrier.send(b"after") is True
+        await client.send(frame(BINARY, b"too late"))
+        assert await client.frame() == (BINARY, b"before")
+        assert await client.frame() == (CLOSE, b"\x0f\xa4signed out")
+        await client.send(frame(CLOSE, b"\x0f\xa4"))
+        assert await client.rest() == b""
+        assert "received" not in served.echo.notes
+        await client.stream.transport_stream.aclose()
+        await served.echo.until(lambda: served.echo.reasons == [CloseReason.REVOKED])
+
+    run(main)
+
+
+def test_a_peer_that_never_answers_a_farewell_is_cut_off() -> None:
+    async def main(served: Serving) -> None:
+        client = await served.websocket()
+        served.echo.carriers[0].close(CloseReason.REVOKED)
+        assert await client.close_code() == CloseReason.REVOKED
+        assert served.pump.connections == 1
+        await served.elapse(LIMITS.close_seconds)
+        await served.echo.until(lambda: served.echo.reasons == [CloseReason.REVOKED])
+        assert served.pump.connections == 0
+
+    run(main)
+
+
+def test_datagrams_are_messages_here_and_are_dropped_when_the_peer_is_slow() -> None:
+    async def main(served: Serving) -> None:
+        client = await served.websocket()
+        carrier = served.echo.carriers[0]
+        carrier.send_datagram(b"typing")
+        assert await client.frame() == (BINARY, b"typing")
+        carrier.send(bytes(LIMITS.low_water_bytes))
+        carrier.send_datagram(b"dropped")
+        carrier.send(b"kept")
+        assert len((await client.frame())[1]) == LIMITS.low_water_bytes
+        assert await client.frame() == (BINARY, b"kept")
+
+    run(main)
+
+
+class Failing(Echo):
+    """A handler whose bookkeeping fails once, where no connection is to blame."""
+
+    def turn_ended(self) -> None:
+        if "received" in self.notes and "failed" not in self.notes:
+            self.note("failed")
+            raise LookupError("secret")
+
+
+def test_a_failure_at_the_end_of_a_turn_is_reported_and_ends_nothing() -> None:
+    async def main(served: Serving) -> None:
+        client = await served.websocket()
+        for _ in range(2):
+            await client.send(frame(BINARY, b"x"))
+            assert await client.frame() == (BINARY, b"x")
+        assert served.log == [("pump.turn_failed", {"error": "LookupError"})]
+        assert served.pump.counters.failed == 1
+
+    run(main, echo=Failing(), may_log=True)
+
+
+class Ungrateful(Echo):
+    """A handler that fails when it hears that a carrier is closed."""
+
+    def closed(self, carrier: Carrier) -> None:
+        super().closed(carrier)
+        raise LookupError("secret")
+
+
+def test_a_failure_while_closing_leaves_no_connection_behind() -> None:
+    async def main(served: Serving) -> None:
+        clients = [await served.websocket() for _ in range(3)]
+        await clients[0].stream.transport_stream.aclose()
+        await served.until(lambda: served.pump.connections == 2)
+        clients[1].stream.transport_stream.socket.close()
+        served.echo.carriers[1].close(CloseReason.NORMAL)
+        await served.until(lambda: served.pump.connections == 1)
+        await clients[2].send(frame(BINARY, b"x"))
+        assert await clients[2].frame() == (BINARY, b"x")
+        await served.pump.drain(0)
+        assert served.pump.connections == 0
+
+    run(main, echo=Ungrateful(), may_log=True)
+
+
+# --- listeners ------------------------------------------------------------------------------
+
+
+def test_a_taken_port_is_an_error_and_ipv6_is_served_apart() -> None:
+    with listen("127.0.0.1", 0) as taken:
+        with pytest.raises(OSError, match="in use") as caught:
+            listen("127.0.0.1", taken.getsockname()[1])
+        assert caught.value.errno == errno.EADDRINUSE
+        if socket.has_dualstack_ipv6():
+            with listen("::1", taken.getsockname()[1]) as beside:
+                assert beside.family == socket.AF_INET6
+                assert not beside.getblocking()
+
+
+def test_no_newcomer_is_accepted_after_stop_and_the_others_go_on() -> None:
+    async def main(served: Serving) -> None:
+        client = await served.websocket()
+        served.pump.stop_accepting()
+        with pytest.raises(OSError, match="all attempts to connect"):
+            await served.tcp()
+        await client.send(frame(BINARY, b"x"))
+        assert await client.frame() == (BINARY, b"x")
+
+    run(main)
+
+
+def test_waking_a_pump_that_is_over_does_nothing() -> None:
+    pumps: list[Pump] = []
+
+    async def main(served: Serving) -> None:
+        pumps.append(served.pump)
+
+    run(main)
+    before = sorted(os.listdir("/proc/self/fd"))
+    pumps[0].wake()
+    assert sorted(os.listdir("/proc/self/fd")) == before

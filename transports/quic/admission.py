@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections import Counter
 
+from transports.bounds import address_group
 from transports.quic.limits import QuicLimits
 
 
@@ -12,14 +12,6 @@ def plain_host(host: str) -> str:
     """Return an address as people write it: IPv4 out of IPv6's mapping, and without a zone."""
     host = host.partition("%")[0]
     return host[7:] if host.startswith("::ffff:") and "." in host else host
-
-
-def group(host: str) -> str:
-    """Return what an address is counted under: itself, or for IPv6 its /64 network."""
-    host = plain_host(host)
-    if ":" not in host:
-        return host
-    return str(ipaddress.ip_network((host, 64), strict=False))
 
 
 class Admission:
@@ -35,7 +27,7 @@ class Admission:
 
     def is_open(self, host: str) -> bool:
         """Whether one more connection from this address is acceptable now."""
-        key, limits = group(host), self._limits
+        key, limits = address_group(host), self._limits
         return (
             self.connections < limits.connections
             and self.strangers < limits.strangers
@@ -49,7 +41,7 @@ class Admission:
 
     def enter(self, host: str) -> None:
         """Count a new connection: a stranger in its handshake."""
-        key = group(host)
+        key = address_group(host)
         self.connections += 1
         self.strangers += 1
         self.handshakes += 1
@@ -63,14 +55,14 @@ class Admission:
     def promote(self, host: str) -> None:
         """Count a connection among the known."""
         self.strangers -= 1
-        self._take(self._strangers_by_address, group(host))
+        self._take(self._strangers_by_address, address_group(host))
 
     def leave(self, host: str, *, was_known: bool) -> None:
         """Count a connection no more."""
         if not was_known:
             self.promote(host)
         self.connections -= 1
-        self._take(self._by_address, group(host))
+        self._take(self._by_address, address_group(host))
 
     @staticmethod
     def _take(counter: Counter[str], key: str) -> None:

@@ -284,7 +284,7 @@ class Welcome(Frame, tag="welcome", frozen=True):
 
 
 class Ok(Frame, tag="ok", frozen=True):
-    """A command succeeded: it is on disk. ``msg`` names the operation, ``conv`` its conversation."""
+    """A command succeeded: it is on disk. ``msg`` is the operation, ``conv`` its conversation."""
 
     re: int
     msg: Id | None = None

@@ -6,7 +6,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from appliance.directory.limits import DAY_MS, HOUR_MS, SESSIONS_PER_PERSON
 from appliance.directory.model import Device
-from appliance.directory.policy import lifetime
+from appliance.directory.policy import Lifetimes
 from appliance.directory.sessions import PASSIVE, Ended, Reason, Session, Sessions
 from transports.wire import schema
 from transports.wire.errors import Refusal
@@ -18,7 +18,7 @@ HOUR = 3_600.0
 
 def device(name: bytes = b"d", method: str = "password", shared: bool = False) -> Device:
     added = 1_000
-    expires = added + lifetime(method, shared=shared).absolute_ms
+    expires = added + Lifetimes().of(method, shared=shared).absolute_ms
     return Device(name * 16, "", name * 32, added, expires, shared, method)
 
 
@@ -198,7 +198,7 @@ class Life(RuleBasedStateMachine):
 
     def due(self, which: int) -> float:
         on = self.DEVICES[which]
-        idle_ms = lifetime(on.method, shared=on.shared).idle_ms
+        idle_ms = Lifetimes().of(on.method, shared=on.shared).idle_ms
         absolute = (on.expires_ms - 1_000) / 1000
         return absolute if idle_ms is None else min(absolute, self.last[which] + idle_ms / 1000)
 

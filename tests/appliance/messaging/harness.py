@@ -179,9 +179,7 @@ class House:
     def history(self, login: str, conv: Id, **fields: Any) -> list[schema.HistoryItem]:
         """Return what somebody reads, oldest first."""
         core = self.site.core
-        keys = {
-            name: parse_key(fields.pop(name)) for name in ("before", "after") if name in fields
-        }
+        keys = {name: parse_key(fields.pop(name)) for name in ("before", "after") if name in fields}
         with self.reading() as reader:
             page = timeline.history(
                 reader, core.log, core.conversations, self.people[login], conv, **keys, **fields

@@ -1,0 +1,190 @@
+"""The configuration: sources and their order, every mistake told, pages made from the code."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from appliance import config, config_text
+from appliance.config import Config, ConfigError, Loaded, load
+
+
+def problems(text: str = "", environ: dict[str, str] | None = None, **flags: Any) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        load(text, environ=environ or {}, flags=flags)
+    return [str(problem) for problem in caught.value.problems]
+
+
+def test_without_any_source_everything_is_at_its_default() -> None:
+    loaded = load("", environ={})
+    assert loaded.config == Config()
+    assert set(loaded.sources.values()) == {"default"}
+
+
+def test_flags_go_before_the_environment_the_environment_before_the_file() -> None:
+    text = "[listen]\nport = 1\nhost = 'a'\nnames = ['n']\n[log]\nlevel = 'error'\n"
+    environ = {"STRONGROOM_LISTEN_PORT": "2", "STRONGROOM_LISTEN_HOST": "b"}
+    loaded = load(text, environ=environ, flags={"listen.port": 3, "listen.host": None})
+    assert loaded.config.listen == config.ListenSection(host="b", port=3, names=("n",))
+    sources = loaded.sources
+    named = ("listen.port", "listen.host", "listen.names", "log.level", "log.format")
+    told = [sources[name] for name in named]
+    assert told == ["flag", "environment", "file", "file", "default"]
+
+
+def test_the_environment_takes_lists_with_commas_numbers_and_yes_or_no() -> None:
+    environ = {
+        "STRONGROOM_LISTEN_NAMES": "a.example, 10.0.0.5",
+        "STRONGROOM_QUIC_ENABLED": "false",
+        "STRONGROOM_LIMITS_SENDS_PER_SECOND": "2.5",
+        "STRONGROOM_DATA": "/elsewhere",
+        "PATH": "/bin",
+    }
+    found = load("", environ=environ).config
+    assert found.listen.names == ("a.example", "10.0.0.5")
+    assert found.quic.enabled is False
+    assert found.limits.sends_per_second == 2.5
+
+
+def test_every_mistake_is_told_at_once_with_what_was_meant() -> None:
+    text = "[listn]\nx=1\n[listen]\nprot = 1\nport = 99999\nhost = 3\nunauthenticated = 4\n"
+    told = "\n".join(problems(text, {"STRONGROOM_LISTEN_PROT": "1"}))
+    assert "listn: unknown section (did you mean listen?)" in told
+    assert "listen.prot: unknown setting (did you mean listen.port?)" in told
+    assert "listen.unauthenticated: unknown setting (did you mean limits.unauthenticated?)" in told
+    assert "STRONGROOM_LISTEN_PROT: unknown setting (did you mean STRONGROOM_LISTEN_PORT?)" in told
+    assert "listen.port: " in told
+    assert "listen.host: Expected `str`, got `int`" in told
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("[tls]\ncertificate = 'a.pem'\n", "tls.key"),
+        ("[tls]\nkey = 'a.pem'\n", "tls.certificate"),
+        ("[keys]\nwrap = 'credential'\n", "keys.credential_file"),
+        ("[metrics]\nlisten = '0.0.0.0:1'\n", "metrics.listen"),
+        ("[metrics]\nlisten = 'nonsense'\n", "metrics.listen"),
+        ("[listen]\norigins = ['http://a.example']\n", "listen.origins"),
+        ("[listen]\norigins = ['https://a.example/path']\n", "listen.origins"),
+        ("listen = 1\n", "listen"),
+        ("[listen\n", "strongroom.toml"),
+    ],
+)
+def test_what_cannot_be_is_told_by_its_name(text: str, where: str) -> None:
+    assert [problem.partition(":")[0] for problem in problems(text)] == [where]
+
+
+def test_what_goes_together_is_accepted() -> None:
+    text = (
+        "[tls]\ncertificate = 'a'\nkey = 'b'\n[metrics]\nlisten = '[::1]:9464'\n"
+        "[listen]\norigins = ['https://a.example']\n"
+    )
+    assert load(text, environ={}).config.metrics.listen == "[::1]:9464"
+
+
+def test_a_missing_file_counts_as_empty_and_a_bad_one_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "strongroom.toml"
+    assert config.load_file(path, environ={}).config == Config()
+    for content in (b"\xff", b"#" * (config.FILE_BYTES + 1)):
+        path.write_bytes(content)
+        with pytest.raises(ConfigError):
+            config.load_file(path, environ={})
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(ConfigError, match="cannot be read"):
+        config.load_file(path, environ={})
+
+
+def test_the_example_is_the_defaults_in_comments() -> None:
+    text = config_text.example()
+    assert load(text, environ={}).config == Config()
+    uncommented = "\n".join(
+        line.removeprefix("# ") if " = " in line and line.startswith("# ") else line
+        for line in text.splitlines()
+    )
+    assert load(uncommented, environ={}).config == Config()
+    told = tomllib.loads(uncommented)
+    names = {f"{section}.{key}" for section, keys in told.items() for key in keys}
+    assert names == set(config.SETTINGS)
+
+
+def test_every_setting_says_what_it_is_for() -> None:
+    for setting in config.settings():
+        assert setting.description.endswith((".", ").")), setting.name
+        assert setting.bounds, setting.name
+
+
+texts = st.text(st.characters(codec="utf-8"), max_size=20)
+
+
+@given(texts, st.lists(texts, max_size=3), st.integers(0, 65_535), st.booleans())
+def test_a_rendered_file_is_read_back_as_it_was(
+    name: str, hosts: list[str], port: int, enabled: bool
+) -> None:
+    values = {
+        "site.name": name,
+        "listen.names": tuple(hosts),
+        "listen.port": port,
+        "quic.enabled": enabled,
+    }
+    loaded = load(config_text.render(values), environ={})
+    assert _chosen(loaded) == values
+    assert {loaded.sources[key] for key in values} == {"file"}
+
+
+def _chosen(loaded: Loaded) -> dict[str, Any]:
+    return {setting.name: value for setting, value, source in loaded.rows() if source == "file"}
+
+
+@given(st.text(max_size=200))
+def test_no_text_breaks_the_reader(text: str) -> None:
+    try:
+        load(text, environ={})
+    except ConfigError as error:
+        assert error.problems  # noqa: PT017 (either outcome is right)
+
+
+def test_the_json_schema_knows_every_section() -> None:
+    schema = config_text.json_schema()
+    told = schema["$defs"]["Config"]["properties"]
+    assert set(told) == set(config.section_types())
+
+
+def test_the_effective_configuration_is_plain() -> None:
+    plain = config_text.effective(Config())
+    assert msgspec.convert(plain, type=Config) == Config()
+
+
+def test_the_key_directory_is_beside_the_data_unless_told_otherwise() -> None:
+    data = Path("/srv/data")
+    assert config.key_directory(Config(), data) == Path("/srv/data-keys")
+    keys = config.KeysSection(directory="/mnt/keys")
+    assert config.key_directory(Config(keys=keys), data) == Path("/mnt/keys")
+
+
+def test_a_plain_name_is_a_systemd_credential_when_there_is_one(tmp_path: Path) -> None:
+    (tmp_path / "wrap").write_bytes(b"x")
+    environ = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    data = Path("/srv/data")
+    assert config.secret_path("wrap", data, environ) == tmp_path / "wrap"
+    assert config.secret_path("other", data, environ) == data / "other"
+    assert config.secret_path("/a/b", data, environ) == Path("/a/b")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("127.0.0.1:8443", ("127.0.0.1", 8443)), ("[::1]:1", ("::1", 1)), ("host:0", ("host", 0))],
+)
+def test_an_address_is_split(text: str, expected: tuple[str, int]) -> None:
+    assert config.split_address(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "host", ":1", "host:", "host:x", "host:65536", "host:-1"])
+def test_no_address_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"(address|port) is"):
+        config.split_address(text)
