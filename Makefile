@@ -40,6 +40,7 @@ layers: $(DEV)
 
 docs: $(DEV) ## Write the reference pages in docs/ anew from the code
 	@$(BIN)/python -m cli.reference docs
+	@$(BIN)/python -m tests.docs.generate
 
 binary: $(DEV) ## Build the program for machines without Python: dist/strongroom/strongroom
 	@$(BIN)/python packaging/build_binary.py

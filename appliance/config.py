@@ -341,9 +341,9 @@ def load_file(
 
 
 def key_directory(config: Config, data: Path) -> Path:
-    """Return the key directory in force for a data directory."""
-    configured = config.keys.directory
-    return (data / configured) if configured else data.with_name(data.name + "-keys")
+    """Return the key directory in force for a data directory, which need not exist."""
+    configured = config.keys.directory or f"{data}-keys"
+    return Path(os.path.normpath(data / configured))
 
 
 def secret_path(name: str, data: Path, environ: Mapping[str, str] | None = None) -> Path:

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 import trio
 
+from appliance.blame import blame
 from appliance.config import Config
 from transports.carrier import CloseReason, Handler
 from transports.http.router import Router
@@ -222,7 +223,7 @@ def _log(event: str, fields: Mapping[str, str | int]) -> None:
 
 
 def _quic_failed(error: BaseException) -> None:
-    logger.error("quic.connection_failed", extra={"error": type(error).__name__})
+    logger.error("quic.connection_failed", extra=blame(error))
 
 
 __all__ = ["Network", "PortTakenError", "RealNetwork"]

@@ -400,7 +400,16 @@ SPECS: dict[Kind, Spec] = {
     Kind.DUTY_HOLDER: _privileged(DutyHolder),
 }
 
-_ENCODER = msgspec.msgpack.Encoder()
+
+
+def _plain(value: object) -> bytes:
+    """Encode ids as the bytes they are, whatever subclass they came as."""
+    if isinstance(value, bytes):
+        return bytes(value)
+    raise TypeError("a body holds numbers, texts, bytes and arrays")
+
+
+_ENCODER = msgspec.msgpack.Encoder(enc_hook=_plain)
 _DECODERS = {kind: msgspec.msgpack.Decoder(spec.body) for kind, spec in SPECS.items()}
 
 

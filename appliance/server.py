@@ -20,6 +20,7 @@ from typing import Any, Final
 import trio
 
 from appliance import certificates, health, metrics
+from appliance.blame import blame
 from appliance.config import Config, SessionsSection
 from appliance.context import SITE, Actor, Outcome
 from appliance.directory.limits import DAY_MS
@@ -177,7 +178,7 @@ class Appliance:
 
     def _writer_failed(self, error: BaseException) -> None:
         """Stop at once: what the engine has on disk is no longer known. Any thread."""
-        logger.critical("writer.failed", extra={"error": type(error).__name__})
+        logger.critical("writer.failed", extra=blame(error))
         if self._inline:
             self._stop.set()
         else:
@@ -312,7 +313,7 @@ class Appliance:
             try:
                 await task()
             except Exception as error:  # noqa: BLE001 - one sign-in's failure is its own
-                logger.error("signin.failed", extra={"error": type(error).__name__})
+                logger.error("signin.failed", extra=blame(error))
 
         self._nursery.start_soon(bounded)
 

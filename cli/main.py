@@ -103,6 +103,7 @@ def _quiet_stdout() -> None:
 
 
 @click.group(
+    "strongroom",
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Documentation: docs/cli.md. Every command takes --json and --help.",

@@ -12,7 +12,7 @@ class Codec(Enum):
     JSON = "json"
     """A payload is one JSON array of frames."""
     MSGPACK = "msgpack"
-    """A payload is one or more concatenated msgpack frames."""
+    """A payload is one msgpack array of frames."""
 
 
 class CloseReason(IntEnum):

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import trio
 
+from appliance.blame import blame
 from appliance.context import SITE, Actor, Outcome
 from appliance.core import Core
 from appliance.directory.commands import RevokeDevice
@@ -165,7 +166,8 @@ class Gateway:
         carrier.context = client
         self._clients[number] = client
         if self._is_draining:
-            self._farewell(client, schema.Bye("draining", BYE_AFTER_SECONDS))
+            bye = schema.Bye("draining", BYE_AFTER_SECONDS)
+            self._farewell(client, bye, CloseReason.GOING_AWAY)
 
     def received(self, carrier: Carrier, payload: bytes, *, datagram: bool = False) -> None:
         """Take one payload; a bad one ends this connection only."""
@@ -181,6 +183,8 @@ class Gateway:
             return
         now = self._now()
         for frame in frames:
+            if client.carrier.reason is not None:
+                return
             if datagram and not isinstance(frame, schema.Typing | schema.Presence):
                 continue
             self._carry_out(client, frame, client.session.receive(frame, now), now)
@@ -453,7 +457,7 @@ class Gateway:
     def _refuse(self, client: Client, error: Exception, request: int | None) -> None:
         code, after = _code(error)
         if code == "server.failed":
-            logger.error("command.failed", extra={"error": type(error).__name__})
+            logger.error("command.failed", extra=blame(error))
         self.counters.refused += 1
         self.fanout.reply(client, client.session.error(code, request, after))
 

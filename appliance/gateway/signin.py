@@ -129,7 +129,7 @@ class SignIn:
             person=person.id,
             checked=person.verifier,
             token_hash=codes.token_hash(token),
-            device=auth.device.id or b"",
+            device=bytes(auth.device.id or b""),
             name=auth.device.name,
             shared=auth.device.shared,
         )
@@ -148,11 +148,11 @@ class SignIn:
         command = commands.AcceptInvite(
             code_hash=hashed,
             token_hash=codes.token_hash(token),
-            device=auth.device.id or b"",
+            device=bytes(auth.device.id or b""),
             name=auth.device.name,
             shared=auth.device.shared,
             verifier=verifier,
-            public_key=auth.public_key or b"",
+            public_key=bytes(auth.public_key or b""),
         )
         return self._new(await self._execute(Actor(person.id), command), token)
 

@@ -64,7 +64,7 @@ def chat(data: Path | None, as_json: bool, timeout: float, **given: Any) -> None
         from cli.joining import join
 
         place = trio.run(join, given, where, timeout, as_json)
-        if as_json:
+        if as_json and not (given["send"] or given["tail"] or given["history"]):
             return
     else:
         place = _place(given, where, timeout)
@@ -73,7 +73,7 @@ def chat(data: Path | None, as_json: bool, timeout: float, **given: Any) -> None
 
 def _check(given: dict[str, Any], *, as_json: bool) -> None:
     """Raise ``UsageError`` for options that do not go together."""
-    actions = [name for name in ("send", "tail", "history", "join") if given[name]]
+    actions = [name for name in ("send", "tail", "history") if given[name]]
     if given["send"] is not None and not actions:
         raise click.UsageError("--send: the message is empty")
     if len(actions) > 1:
@@ -84,7 +84,7 @@ def _check(given: dict[str, Any], *, as_json: bool) -> None:
         raise click.UsageError("--history needs --with")
     if given["urgent"] and not given["to"]:
         raise click.UsageError("--urgent goes with --send")
-    if as_json and not actions:
+    if as_json and not actions and not given["join"]:
         raise click.UsageError("--json goes with --send, --tail, --history or --join")
     if not given["join"] and not given["who"] and not given["profile"]:
         raise click.UsageError("--as is missing: whose profile?")

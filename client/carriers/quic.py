@@ -8,6 +8,7 @@ the server follows (RFC 9000, section 9). After ``LOST_AFTER_SECONDS`` it is giv
 
 from __future__ import annotations
 
+import hmac
 import logging
 import socket
 from collections.abc import Iterator
@@ -49,10 +50,10 @@ MIGRATE_AFTER_SECONDS = 1.5
 """How long an answer may be owed before the connection tries another local address."""
 LOST_AFTER_SECONDS = 6.0
 """How long an answer may be owed before the connection is given up."""
-TLS_ALERTS = range(0x100, 0x200)
-"""QUIC error codes that stand for TLS alerts (RFC 9001, section 4.8)."""
+SHORTEST_RESET_BYTES = 21
 CERTIFICATE_ALERTS = frozenset(0x100 + alert for alert in (42, 43, 44, 45, 46, 48))
-"""Bad, unsupported, revoked, expired or unknown certificate; unknown CA (RFC 8446, section 6)."""
+"""QUIC's codes (RFC 9001, section 4.8) of the TLS alerts about certificates: bad, unsupported,
+revoked, expired, unknown, of an unknown CA (RFC 8446, section 6)."""
 NORMAL = 1000
 
 # aioquic's log repeats what the server says; the application's log is not the place for it.
@@ -172,6 +173,9 @@ class QuicCarrier:
                 return
         now = trio.current_time()
         for data in self._datagrams():
+            if self._is_reset(data):
+                self._give_up()
+                return
             self._owed_since = None
             self._has_migrated = False
             self._quic.receive_datagram(data, self._address, now)
@@ -193,6 +197,13 @@ class QuicCarrier:
                 return
             except OSError:
                 return
+
+    def _is_reset(self, data: bytes) -> bool:
+        """Whether the server says that it does not know this connection (RFC 9000, 10.3.1)."""
+        token = self._quic._peer_cid.stateless_reset_token
+        if not token or len(data) < SHORTEST_RESET_BYTES or data[0] & 0x80:
+            return False
+        return hmac.compare_digest(data[-len(token) :], token)
 
     def _take_events(self) -> None:
         while (event := self._quic.next_event()) is not None:

@@ -163,8 +163,9 @@ def test_the_effective_configuration_is_plain() -> None:
 def test_the_key_directory_is_beside_the_data_unless_told_otherwise() -> None:
     data = Path("/srv/data")
     assert config.key_directory(Config(), data) == Path("/srv/data-keys")
-    keys = config.KeysSection(directory="/mnt/keys")
-    assert config.key_directory(Config(keys=keys), data) == Path("/mnt/keys")
+    for configured, expected in (("/mnt/keys", "/mnt/keys"), ("../keys", "/srv/keys")):
+        keys = config.KeysSection(directory=configured)
+        assert config.key_directory(Config(keys=keys), data) == Path(expected)
 
 
 def test_a_plain_name_is_a_systemd_credential_when_there_is_one(tmp_path: Path) -> None:

@@ -96,8 +96,7 @@ async def real_server(
     datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     datagrams.bind(("127.0.0.1", port))
     context = server_context(identity)
-    router = Router()
-    router.get("/v1/ca.pem", pages.certificate(lambda: ca_pem))
+    router = Router({"/v1/ca.pem": {"GET": pages.certificate(lambda: ca_pem)}})
     pump = Pump(
         bridge,
         lambda _name: context,
@@ -111,8 +110,7 @@ async def real_server(
     try:
         async with trio.open_nursery() as nursery:
             if tcp:
-                nursery.start_soon(pump.run)
-                pump.add_listener(listener)
+                await nursery.start(pump.serve, [listener])
             if udp:
                 nursery.start_soon(QuicEndpoint([datagrams], bridge, identity).run)
             yield RealServer(model, bridge, port, pin, ca_pem)

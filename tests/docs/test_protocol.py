@@ -15,8 +15,9 @@ import pytest
 from tests.docs.generate import shown
 from tests.docs.markdown import ROOT, Section, codes, sections, under
 from transports.carrier import CloseReason
+from transports.quic.connection import LENGTH_BYTES
 from transports.wire import schema
-from transports.wire.codec import ALPN, SUBPROTOCOLS
+from transports.wire.codec import ALPN, MSGPACK, SUBPROTOCOLS
 from transports.wire.errors import CATALOGUE
 
 PAGE = sections(ROOT / "docs" / "protocol.md")
@@ -246,13 +247,15 @@ def test_every_announced_limit_is_told() -> None:
 
 
 def test_limits_of_fields_are_those_of_the_table() -> None:
-    known = {row["value"] for row in limit_rows()} | {"64 hex", "64 characters", "32 bytes"}
-    numbers = set()
-    for section in chapter("Frames to the server").values():
-        for row in rows(section, "field"):
-            numbers |= set(re.findall(r"\b\d[\d,]+\b", row["limit"]))
-    values = {each.split()[0] for each in known}
-    assert numbers - values == set()
+    known = {row["value"] for row in limit_rows()}
+    told = [
+        row["limit"]
+        for section in chapter("Frames to the server").values()
+        for row in rows(section, "field")
+    ]
+    numbers = {number for text in told for number in re.findall(r"\d[\d,]+", text)}
+    assert numbers
+    assert numbers - known == set()
 
 
 def test_every_close_code_is_told() -> None:
@@ -270,6 +273,15 @@ def test_the_carriers_are_told_by_their_names() -> None:
         SUBPROTOCOLS
     )
     assert f"`{ALPN}`" in carriers
+
+
+def test_the_example_of_a_payload_on_quic_is_one() -> None:
+    (quic,) = [each for each in PAGE if each.name == "QUIC"]
+    (example,) = [fence for fence in quic.fences if fence.language == "hex"]
+    data = bytes.fromhex("".join(example.lines))
+    length = int.from_bytes(data[:LENGTH_BYTES], "big")
+    assert MSGPACK.client.decode(data[LENGTH_BYTES:]) == [schema.Ping(1)]
+    assert length == len(data) - LENGTH_BYTES
 
 
 def test_a_field_that_is_told_wrongly_is_found() -> None:

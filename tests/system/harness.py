@@ -22,6 +22,7 @@ from appliance.context import SITE, Actor
 from appliance.directory import codes
 from appliance.directory.commands import CreatePerson, RenewToken
 from appliance.site import Site, data_ports
+from cli.admin import AdminSocket
 from client import Account, Conversation, Profile, Session
 from client.carriers import Carrier, Opener, quic, websocket
 from client.carriers.race import Race
@@ -66,7 +67,6 @@ class Organisation:
     ca_pem: bytes
     pin: str
     people: dict[str, Person]
-    metrics_port: int
     profiles: Path
     conversations: dict[str, bytes] = field(default_factory=dict)
 
@@ -116,7 +116,7 @@ def found(
 ) -> Organisation:
     """Create a site with these people, each with one device; write its configuration."""
     data, keys = directory / "data", directory / "data-keys"
-    port, metrics_port = free_port(), free_port()
+    port = free_port()
     site = Site.create(data_ports(data, keys, MAP_BYTES), NoWrap(), name=name)
     try:
         people = {login: add_person(site, login) for login in logins}
@@ -127,14 +127,12 @@ def found(
             ca_pem=certificates.ca_pem(site.core),
             pin=certificates.ca_fingerprint(site.core),
             people=people,
-            metrics_port=metrics_port,
             profiles=directory / "profiles",
         )
     finally:
         site.close()
     sections: dict[str, dict[str, object]] = {
         "listen": {"host": HOST, "port": port},
-        "metrics": {"listen": f"{HOST}:{metrics_port}"},
         "store": {"map_bytes": MAP_BYTES},
     }
     for section, values in (settings or {}).items():
@@ -258,11 +256,19 @@ class ServerProcess:
 
     async def metrics(self) -> dict[str, float]:
         """Return the server's figures by name, without the prefix."""
-        async with await trio.open_tcp_stream(HOST, self.organisation.metrics_port) as stream:
-            answer = await _answer(stream, "/metrics")
-        lines = [line for line in answer.decode().splitlines() if line.startswith("strongroom_")]
+        text: str = (await self.ask("metrics"))["text"]
+        lines = [line for line in text.splitlines() if line.startswith("strongroom_")]
         pairs = (line.removeprefix("strongroom_").rsplit(" ", 1) for line in lines)
         return {name: float(value) for name, value in pairs}
+
+    async def ask(self, command: str) -> dict[str, Any]:
+        """Ask over the administration socket."""
+
+        def exchange() -> dict[str, Any]:
+            with AdminSocket(self.organisation.data) as admin:
+                return admin.ask(command)
+
+        return await trio.to_thread.run_sync(exchange)
 
     def resident_bytes(self) -> int:
         """Return the memory that the process occupies now."""

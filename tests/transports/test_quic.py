@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import socket
 
 import pytest
 import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from client.carriers import quic
 from client.carriers.quic import opener
 from client.errors import CarrierLost, Unreachable, Untrusted
 from client.trust import Trust
 from tests.transports.quic_peers import (
+    PATIENCE_SECONDS,
     Echo,
     RawClient,
     close_sockets,
@@ -26,14 +29,16 @@ from transports.quic import QuicEndpoint, QuicLimits
 from transports.quic.admission import Admission, plain_host
 from transports.wire.links import SERVER_NAME, Server
 
-KNOWN_LIMIT = QuicLimits().message_bytes
+LIMITS = QuicLimits()
 
 
 def test_messages_come_back_whole_and_in_order() -> None:
     async def main() -> None:
         async with serving() as server:
             carrier = await server.dial()
-            payloads = [bytes([n]) * size for n, size in enumerate((1, 150, 5_000, KNOWN_LIMIT))]
+            payloads = [
+                bytes([n]) * size for n, size in enumerate((1, 150, 5_000, LIMITS.message_bytes))
+            ]
             for payload in payloads:
                 await carrier.send(payload)
             assert [await carrier.receive() for _ in payloads] == payloads
@@ -118,13 +123,14 @@ def test_a_client_that_moves_goes_on_without_a_new_connection() -> None:
             carrier = await server.dial()
             await carrier.send(b"before")
             assert await carrier.receive() == b"before"
-            ports = {carrier.local_port}
+            ports, names = {carrier.local_port}, {carrier._quic._peer_cid.cid}
             for number in range(5):
                 await carrier.migrate()
                 await carrier.send(b"move %d" % number)
                 assert await carrier.receive() == b"move %d" % number
                 ports.add(carrier.local_port)
-            assert len(ports) == 6
+                names.add(carrier._quic._peer_cid.cid)  # so that nobody on the way links the two
+            assert len(ports) == len(names) == 6
             assert server.endpoint.counts.accepted == 1
             assert server.handler.notes == ["opened"]
 
@@ -211,6 +217,10 @@ def test_the_owner_hears_when_there_is_room_again() -> None:
             await server.handler.until("writable")
             assert rooms == [True] * 3 + [False] * 5
             assert server.handler.notes.count("writable") == 1
+            server.handler.received_payload = None
+            for _ in range(4):  # more than the peer's first credit
+                await carrier.send(b"y" * LIMITS.window_bytes)
+                assert await carrier.receive() == b"y" * LIMITS.window_bytes
 
     trio.run(main)
 
@@ -276,6 +286,47 @@ def test_a_cancelled_endpoint_says_farewell_and_frees_its_port() -> None:
         close_sockets()
 
     trio.run(main)
+
+
+def test_a_restarted_server_tells_clients_of_lost_connections(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(quic, "LOST_AFTER_SECONDS", 1_000.0)  # so that nothing else can end it
+
+    async def main() -> None:
+        key = b"k" * 32
+        first, second = Echo(), Echo()
+        async with trio.open_nursery() as nursery:
+            sock = udp_socket()
+            port = sock.getsockname()[1]
+            endpoint = QuicEndpoint([sock], first, make_identity()[0], reset_key=key)
+            scope = await nursery.start(_scoped, endpoint)
+            trust = Trust(make_identity()[1], SERVER_NAME)
+            carrier = await opener(Server("127.0.0.1", port), trust)(nursery)
+            await carrier.send(b"open")
+            assert await carrier.receive() == b"open"
+            endpoint._carriers.clear()  # no farewell, as after kill -9
+            scope.cancel()
+            while sock.fileno() != -1:
+                await trio.lowlevel.checkpoint()
+            again = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            again.bind(("127.0.0.1", port))
+            restarted = QuicEndpoint([again], second, make_identity()[0], reset_key=key)
+            nursery.start_soon(restarted.run)
+            await carrier.send(b"is anybody there?")
+            with trio.fail_after(PATIENCE_SECONDS), pytest.raises(CarrierLost):
+                await carrier.receive()
+            assert restarted.counts.resets >= 1
+            nursery.cancel_scope.cancel()
+        close_sockets()
+
+    trio.run(main)
+
+
+async def _scoped(endpoint: QuicEndpoint, task_status: trio.TaskStatus[trio.CancelScope]) -> None:
+    with trio.CancelScope() as scope:
+        task_status.started(scope)
+        await endpoint.run()
 
 
 def test_a_client_that_leaves_is_noticed_at_once() -> None:

@@ -33,7 +33,7 @@ from transports.carrier import CloseReason, Handler
 from transports.certificates import Identity
 from transports.quic.admission import Admission
 from transports.quic.connection import NEVER, QuicCarrier, State
-from transports.quic.engine import CID_BYTES, Engine, configuration
+from transports.quic.engine import CID_BYTES, TOKEN_BYTES, Engine, configuration, reset_token
 from transports.quic.limits import QuicLimits
 
 Path = tuple[int, tuple[str, int]]
@@ -41,6 +41,13 @@ Path = tuple[int, tuple[str, int]]
 LONG_HEADER = 0x80
 CID_LENGTH_AT = 5
 """Where a long header has the length of its destination connection id."""
+RESET_KEY_BYTES = 32
+RESETS_PER_TURN = 32
+"""Stateless resets sent in one turn."""
+RESET_BYTES = 43
+"""Length of a stateless reset, unless the packet that caused it was no longer than that."""
+SHORTEST_RESET_BYTES = 21
+"""Below this length no packet can be taken for a stateless reset (RFC 9000, section 10.3)."""
 FLUSH_ROUNDS = 4
 """How often one turn flushes what its own flushing made ready; the rest waits for the next."""
 
@@ -53,6 +60,8 @@ class Counts:
     refused: int = 0
     """First packets ignored because a bound was reached or the endpoint is draining."""
     retries: int = 0
+    resets: int = 0
+    """Packets of unknown connections answered with a stateless reset."""
     ignored: int = 0
     """Datagrams that belong to no connection."""
     unsent: int = 0
@@ -69,6 +78,8 @@ class QuicEndpoint:
         handler: the owner of the carriers.
         identity: the certificate for new connections; see ``set_identity``.
         limits: every bound.
+        reset_key: 32 secret bytes that outlive a restart; with them a restarted server can tell
+            the peers of lost connections so at once. Random when not given.
         failed: told of an error in a connection's own code; it must log no content.
     """
 
@@ -79,6 +90,7 @@ class QuicEndpoint:
         identity: Identity,
         *,
         limits: QuicLimits | None = None,
+        reset_key: bytes = b"",
         failed: Callable[[BaseException], None] = lambda _error: None,
     ) -> None:
         self.handler = handler
@@ -89,6 +101,8 @@ class QuicEndpoint:
         self._failed = failed
         self._shared = configuration(identity, self.limits)
         self._retry = QuicRetryTokenHandler()
+        self._reset_key = reset_key or os.urandom(RESET_KEY_BYTES)
+        self._resets_left = 0
         self._routes: dict[bytes, QuicCarrier] = {}
         self._carriers: dict[QuicCarrier, bool] = {}
         self._touched: dict[QuicCarrier, None] = {}
@@ -175,6 +189,7 @@ class QuicEndpoint:
     def turn(self, now: float) -> None:
         """Do everything that is ready now, once; ``now`` in seconds, monotonic."""
         self._now = now
+        self._resets_left = RESETS_PER_TURN
         self._is_in_turn = True
         try:
             received = self._receive()
@@ -223,6 +238,8 @@ class QuicEndpoint:
             carrier = self._dispatch_long(data, path)
         else:
             carrier = self._routes.get(data[1 : 1 + CID_BYTES])
+            if carrier is None:
+                self._reset(data, path)
         if carrier is None:
             self.counts.ignored += 1
             return
@@ -231,6 +248,21 @@ class QuicEndpoint:
             carrier.receive(data, path, self._now)
         except Exception as error:  # noqa: BLE001 - the engine's own error ends one connection
             self._break(carrier, error)
+
+    def _reset(self, data: bytes, path: Path) -> None:
+        """Tell the sender of a packet that its connection is unknown here (RFC 9000, 10.3).
+
+        The answer is shorter than what caused it, so two servers cannot keep each other busy.
+        """
+        size = min(len(data) - 1, RESET_BYTES)
+        if size < SHORTEST_RESET_BYTES or not self._resets_left:
+            return
+        self._resets_left -= 1
+        noise = bytearray(os.urandom(size - TOKEN_BYTES))
+        noise[0] = noise[0] & 0x3F | 0x40
+        token = reset_token(self._reset_key, data[1 : 1 + CID_BYTES])
+        self.counts.resets += 1
+        self._send(bytes(noise) + token, path)
 
     def _dispatch_long(self, data: bytes, path: Path) -> QuicCarrier | None:
         cid_end = CID_LENGTH_AT + 1 + data[CID_LENGTH_AT] if len(data) > CID_LENGTH_AT else 0
@@ -304,7 +336,7 @@ class QuicEndpoint:
     def _accept(
         self, header: QuicHeader, host: str, original: bytes, retry: bytes | None
     ) -> QuicCarrier:
-        engine = Engine(self._shared, self.limits, original, retry)
+        engine = Engine(self._shared, self.limits, self._reset_key, original, retry)
         carrier = QuicCarrier(engine, self, host, self.limits, self._now)
         self._carriers[carrier] = True
         self.admission.enter(host)

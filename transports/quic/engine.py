@@ -1,18 +1,21 @@
 """Keep aioquic behind one seam: a QUIC connection with bounded credit and one message stream.
 
 Everything that leans on aioquic's inside is in this file, so that another engine with the same
-sans-IO interface can take its place. Three things differ from ``QuicConnection`` as it comes:
+sans-IO interface can take its place. Four things differ from ``QuicConnection`` as it comes:
 
 * Credit is linear and counts from the first byte that is missing. aioquic doubles its windows
   from the highest offset it has *seen*, so a peer could have it allocate without bound by
   sending single bytes far ahead.
 * The peer may open one bidirectional stream and no other; the engine itself closes the
   connection of a peer that tries (STREAM_LIMIT_ERROR).
+* Stateless reset tokens (RFC 9000, section 10.3) are derived from a key, so that a server that
+  has lost its connections, by a restart for instance, can tell their peers so.
 * An acknowledgement waits a little for data to travel with, instead of a packet of its own.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Iterator
 from typing import Any
@@ -40,11 +43,18 @@ STREAM = 0
 """The first client bidirectional stream: control and messages."""
 CID_BYTES = 8
 """Length of the connection ids this side gives out."""
+TOKEN_BYTES = 16
+"""Length of a stateless reset token."""
 MAX_DATAGRAM_FRAME_BYTES = 2_048
 """The longest DATAGRAM frame announced as acceptable; packets are shorter than that anyway."""
 
 # aioquic's log repeats what peers say; nothing a peer sends may reach a log line.
 logging.getLogger("quic").disabled = True
+
+
+def reset_token(key: bytes, cid: bytes) -> bytes:
+    """Return the stateless reset token (16 bytes) of a connection id."""
+    return hashlib.blake2b(cid, digest_size=TOKEN_BYTES, key=key, person=b"quic-reset").digest()
 
 
 def configuration(identity: Identity, limits: QuicLimits) -> QuicConfiguration:
@@ -77,6 +87,7 @@ class Engine(QuicConnection):
         self,
         shared: QuicConfiguration,
         limits: QuicLimits,
+        reset_key: bytes,
         original_cid: bytes,
         retry_cid: bytes | None,
     ) -> None:
@@ -88,10 +99,12 @@ class Engine(QuicConnection):
         self.paused = False
         self.original_cid = original_cid
         self._limits = limits
+        self._reset_key = reset_key
         self._unacknowledged = 0
         self._ack_delay = limits.acknowledge_seconds
         for limit, streams in ((self._local_max_streams_bidi, 1), (self._local_max_streams_uni, 0)):
             limit.value = limit.sent = streams
+        self._derive_tokens()
 
     def events(self) -> Iterator[QuicEvent]:
         """Yield what happened since the last call."""
@@ -147,6 +160,14 @@ class Engine(QuicConnection):
     def is_address_validated(self) -> bool:
         """Whether the peer has shown that it receives at its present address."""
         return bool(self._network_paths) and self._network_paths[0].is_validated
+
+    def _replenish_connection_ids(self) -> None:
+        super()._replenish_connection_ids()
+        self._derive_tokens()
+
+    def _derive_tokens(self) -> None:
+        for each in self._host_cids:
+            each.stateless_reset_token = reset_token(self._reset_key, each.cid)
 
     def _acknowledge_now(self) -> bool:
         if self._unacknowledged >= self._limits.acknowledge_datagrams:

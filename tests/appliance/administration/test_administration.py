@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import msgspec
 import pytest
@@ -36,7 +36,6 @@ from store.vault import NoWrap
 from transports.http.pages import Readiness
 from transports.wire.schema import Id, Open
 
-T = TypeVar("T")
 Answer = dict[str, Any]
 
 PEOPLE = {
@@ -148,8 +147,8 @@ class World:
             "signature": self.keys[who].sign(data).signature.hex(),
         }
 
-    def signed(self, who: str, command: str, **arguments: Any) -> Answer:
-        return self.ask(self.request(who, command, arguments))
+    def signed(self, asker: str, command: str, /, **arguments: Any) -> Answer:
+        return self.ask(self.request(asker, command, arguments))
 
 
 @pytest.fixture
