@@ -401,7 +401,6 @@ SPECS: dict[Kind, Spec] = {
 }
 
 
-
 def _plain(value: object) -> bytes:
     """Encode ids as the bytes they are, whatever subclass they came as."""
     if isinstance(value, bytes):

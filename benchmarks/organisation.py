@@ -109,9 +109,7 @@ class Founding:
 
     def join(self, owner: Person, group: Id, people: Iterable[Person]) -> None:
         """Add people to a group one by one."""
-        self.run(
-            (owner.actor, schema.Conv(1, group, "add", person=Id(each.id))) for each in people
-        )
+        self.run((owner.actor, schema.Conv(1, group, "add", person=Id(each.id))) for each in people)
 
     def messages(self, author: Person, conversations: Iterable[Id], first: int = 1) -> None:
         """Store one message for each conversation given, numbered from ``first``."""

@@ -6,7 +6,6 @@ completion import none of them.
 
 from __future__ import annotations
 
-import errno
 import importlib
 import os
 import sys
@@ -16,6 +15,7 @@ from typing import Any, Final
 import click
 
 from cli.errors import tell
+from cli.exits import Exit
 
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "init": ("cli.commands.init:init", "Make a new organisation in an empty data directory."),
@@ -78,16 +78,21 @@ class LazyGroup(click.Group):
         words = list(sys.argv[1:] if args is None else args)
         try:
             status = super().main(words, prog_name, complete_var, standalone_mode=False, **extra)
-        except BrokenPipeError:
-            _quiet_stdout()
-            status = errno.EPIPE
-        except Exception as error:  # noqa: BLE001 (the last place where an error can be told)
-            status = tell(_root_cause(error), as_json="--json" in words)
-        except KeyboardInterrupt as error:
-            status = tell(error, as_json="--json" in words)
+        except SystemExit:
+            raise
+        except BaseException as error:  # noqa: BLE001 (the last place where an error can be told)
+            status = _failed(_root_cause(error), as_json="--json" in words)
         if not standalone_mode:
             return status
         sys.exit(status if isinstance(status, int) else 0)
+
+
+def _failed(cause: BaseException, *, as_json: bool) -> int:
+    """Tell what went wrong, unless nobody reads any more; return the status."""
+    if isinstance(cause, BrokenPipeError):
+        _quiet_stdout()
+        return Exit.FAILED
+    return tell(cause, as_json=as_json)
 
 
 def _root_cause(error: BaseException) -> BaseException:

@@ -243,11 +243,14 @@ class Channel:
             self._decrypt()
 
     def _decrypt(self) -> None:
-        """Hand on each record that has arrived whole."""
-        tls, incoming, outgoing = self._tls, self._incoming, self._outgoing
+        """Hand on each record that has arrived whole.
+
+        A peer that asks for new keys is answered by OpenSSL with our next output, once: such
+        requests queue nothing.
+        """
+        tls, incoming = self._tls, self._incoming
         assert tls is not None, "an open channel has TLS"
         assert incoming is not None
-        assert outgoing is not None
         while self.state is State.OPEN and self.upper is not None:
             try:
                 data = tls.read(_RECORD_BYTES)
@@ -263,16 +266,6 @@ class Channel:
             self.upper.receive(data)
             if not incoming.pending:
                 break
-        if outgoing.pending:
-            self._answer_key_updates(outgoing)
-
-    def _answer_key_updates(self, outgoing: ssl.MemoryBIO) -> None:
-        """Let TLS's own answers leave, unless the peer asks without reading them."""
-        if outgoing.pending > self.host.limits.slice_bytes:
-            self.abort(CloseReason.PROTOCOL)
-        elif not self.is_dirty:
-            self.is_dirty = True
-            self.host.mark_dirty(self)
 
     # --- writing ----------------------------------------------------------------------------
 
@@ -322,14 +315,8 @@ class Channel:
                 break
         if self._is_above:
             self._note_room()
-        if not (self._queue or self._sealed):
-            self._flushed()
-
-    def _flushed(self) -> None:
-        if self.state is State.FINISHING:
+        if self.state is State.FINISHING and not (self._queue or self._sealed):
             self._farewell()
-        elif self._outgoing is not None and self._outgoing.pending:
-            self._push_protocol_bytes()
 
     def _seal_slice(self) -> bool:
         """Encrypt the head of the queue; False when the channel broke."""

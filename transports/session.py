@@ -147,8 +147,8 @@ class WebSocketCarrier:
 
     def _control(self, event: Event) -> None:
         if isinstance(event, Ping):
-            if self.channel.queued_bytes() < self.channel.host.limits.high_water_bytes:
-                self.channel.write(encode_frame(Opcode.PONG, event.payload))
+            # A peer that pings without reading is not read any more above the high-water mark.
+            self.channel.write(encode_frame(Opcode.PONG, event.payload))
         elif isinstance(event, Violation):
             self._end(event.reason, encode_close(event.reason, event.message))
         elif isinstance(event, Closed):

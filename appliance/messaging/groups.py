@@ -6,7 +6,7 @@
     remove                         managers            refused
     leave                          any member          refused
 
-Managers are the owners (``checks.may_manage``). The last owner cannot leave or step down
+Managers are the owners (``checks.may_manage``). The last owner cannot step down, nor leave
 while others stay: they name another owner first. What is already as wanted is answered with
 ``ok`` and changes nothing, so that a repeated command does no harm.
 """
@@ -92,7 +92,7 @@ def _set_role(ctx: Context, frame: schema.Conv, known: Conversation) -> Change |
     if role == member.role:
         return None
     if role != OWNER:
-        _keep_an_owner(ctx, known, member)
+        _require_another_owner(ctx, known, member)
     return Kind.CONVERSATION_MEMBER, changing(member, role)
 
 
@@ -126,8 +126,11 @@ def _leave(ctx: Context, frame: schema.Conv) -> schema.Ok:
 
 def _keep_an_owner(ctx: Context, known: Conversation, going: Membership) -> None:
     """Raise "conversation.last_owner" when nobody would own the group that others stay in."""
-    if going.role != OWNER or len(known.members) == 1:
-        return
+    if going.role == OWNER and len(known.members) > 1:
+        _require_another_owner(ctx, known, going)
+
+
+def _require_another_owner(ctx: Context, known: Conversation, going: Membership) -> None:
     others = (each.person for each in known.owners() if each.person != going.person)
     if not any(checks.is_active(ctx, person) for person in others):
         raise Refusal("conversation.last_owner")

@@ -177,7 +177,8 @@ def _created(op: Op, body: ConversationCreated, conversations: Conversations) ->
     if conversation is None or conversation.created.id != op.id:
         return None
     members = tuple(map(Id, conversation.first_members()))
-    return schema.OpenedOp(**_common(op), kind=body.kind, title=conversation.first_title, members=members)
+    title = conversation.first_title
+    return schema.OpenedOp(**_common(op), kind=body.kind, title=title, members=members)
 
 
 def _title(op: Op, body: ConversationTitle, _: Conversations) -> Occurrence | None:

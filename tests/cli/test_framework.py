@@ -170,6 +170,19 @@ def test_a_group_of_one_error_is_that_error(monkeypatch: pytest.MonkeyPatch) -> 
     assert run("fail").exit_code == 7
 
 
+@pytest.mark.parametrize(("cause", "status"), [(KeyboardInterrupt(), 130), (BrokenPipeError(), 1)])
+def test_an_interruption_inside_a_nursery_is_that_interruption(
+    monkeypatch: pytest.MonkeyPatch, cause: BaseException, status: int
+) -> None:
+    @click.command("fail")
+    def fail() -> None:
+        raise BaseExceptionGroup("nursery", [cause])
+
+    monkeypatch.setattr(root, "get_command", lambda _context, _name: fail)
+    monkeypatch.setattr("cli.main._quiet_stdout", lambda: None)
+    assert run("fail").exit_code == status
+
+
 def test_a_reader_that_has_gone_is_no_traceback() -> None:
     script = "from cli.main import main; import sys; sys.argv[1:] = ['config', 'schema']; main()"
     reader, writer = os.pipe()

@@ -93,6 +93,7 @@ class Organisation:
                 ca_pem=self.ca_pem.decode("ascii"),
             )
             profile.save(account)
+            profile.save_position("0", "")  # from the beginning, whenever it connects first
         return profile
 
 
@@ -295,7 +296,7 @@ async def _answer(stream: trio.abc.Stream, path: str) -> bytes:
 
 async def _chunks(stream: trio.abc.Stream) -> AsyncIterator[bytes]:
     while chunk := await stream.receive_some():
-        yield chunk
+        yield bytes(chunk)
 
 
 @asynccontextmanager
@@ -397,9 +398,10 @@ async def online(
 async def until_text(session: Session, text: str) -> schema.Event:
     """Take events until a message with this text comes, and return it."""
     async for event in session.events():
-        if isinstance(event, schema.Event) and isinstance(event.op, schema.MessageOp):
-            if event.op.body.text == text:
-                return event
+        if not isinstance(event, schema.Event):
+            continue
+        if isinstance(event.op, schema.MessageOp) and event.op.body.text == text:
+            return event
     raise AssertionError("unreachable")
 
 

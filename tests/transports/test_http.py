@@ -319,6 +319,7 @@ def test_a_reset_request_with_a_waiting_body_is_forgotten() -> None:
     two.client.increment_flow_control_window(100_000)
     two.exchange()
     assert two.answer(other)[0] == 200
+    assert not two.output.is_last
     assert len(two.answer(stream)[2]) == 65_535
 
 
@@ -357,6 +358,19 @@ def flood_of_pings(two: Two) -> None:
 
 def flood_of_windows(two: Two) -> None:
     two.client.increment_flow_control_window(1)
+
+
+def test_a_flood_of_empty_data_ends_the_connection() -> None:
+    two = Two()
+    stream = two.client.get_next_available_stream_id()
+    headers = [(":method", "POST"), (":path", "/"), (":scheme", "https"), (":authority", "x")]
+    two.client.send_headers(stream, headers)
+    for _ in range(LIMITS.http2_credit + 20):
+        two.client.send_data(stream, b"")
+        two.exchange()
+        if two.output.is_last:
+            break
+    assert two.ended_with() == h2.errors.ErrorCodes.ENHANCE_YOUR_CALM
 
 
 @pytest.mark.parametrize("flood", [flood_of_settings, flood_of_pings, flood_of_windows])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import socket
 import ssl
 import struct
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -33,6 +35,7 @@ from tests.transports.tcp_peers import (
     run,
 )
 from transports.carrier import Carrier, CloseReason, Codec
+from transports.channel import Channel
 from transports.limits import Limits
 from transports.pump import Pump, listen
 
@@ -234,6 +237,8 @@ def test_a_slow_reader_hears_of_room_and_loses_nothing() -> None:
         await served.echo.until(lambda: "writable" in served.echo.notes)
         assert carrier.send(b"room") is True
         assert await client.frame() == (BINARY, b"room")
+        await client.send(frame(BINARY, b"read again"))
+        assert await client.frame() == (BINARY, b"read again")
         assert served.echo.notes.count("writable") == 1
 
     run(main)
@@ -406,6 +411,9 @@ def test_an_http_connection_without_a_next_request_is_closed() -> None:
     async def main(served: Serving) -> None:
         client = await served.tls()
         await served.elapse(LIMITS.first_request_seconds / 2)
+        await client.send(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        await client.until(b"ok\n")
+        await served.elapse(LIMITS.http_idle_seconds - 2)
         await client.send(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
         await client.until(b"ok\n")
         await served.elapse(LIMITS.http_idle_seconds)
@@ -686,9 +694,18 @@ def test_many_handshakes_at_once_are_spread_over_turns() -> None:
         async def connect() -> None:
             clients.append(await served.websocket())
 
+        begun: Counter[int] = Counter()
+
+        def choose(server_name: str | None) -> ssl.SSLContext:
+            begun[served.pump.counters.turns] += 1
+            return served.live.choose(server_name)
+
+        served.pump.choose_context = choose
         async with trio.open_nursery() as nursery:
             for _ in range(30):
                 nursery.start_soon(connect)
+        assert max(begun.values()) <= 2
+        assert begun.total() == 30
         for client in clients:
             await client.send(frame(BINARY, b"x"))
             assert await client.frame() == (BINARY, b"x")
@@ -708,6 +725,44 @@ def test_a_client_that_closes_its_side_still_gets_the_whole_answer() -> None:
         assert answer.count(b"HTTP/1.1 200 ") == 16
         assert answer.endswith(bytes(200_000))
         await served.until(lambda: served.pump.connections == 0)
+
+    run(main)
+
+
+def test_the_farewell_of_tls_ends_any_connection() -> None:
+    async def main(served: Serving) -> None:
+        for client in (await served.tls(), await served.websocket()):
+            await client.stream.aclose()
+            await served.until(lambda: served.pump.connections == 0)
+        assert served.echo.reasons == [CloseReason.LOST]
+
+    run(main)
+
+
+def test_output_longer_than_a_turn_allows_goes_on_in_the_next_turns() -> None:
+    message = os.urandom(250_000)
+
+    async def main(served: Serving) -> None:
+        client = await served.websocket()
+        await client.send(frame(BINARY, message))
+        assert await client.frame() == (BINARY, message)
+        before = served.pump.counters.turns
+        served.echo.carriers[0].send(message)
+        assert await client.frame() == (BINARY, message)
+        assert served.pump.counters.turns - before >= len(message) // 20_000
+
+    run(main, limits=replace(LIMITS, write_bytes=20_000, slice_bytes=7_000))
+
+
+def test_an_answer_that_is_read_late_but_in_time_is_read_whole() -> None:
+    async def main(served: Serving) -> None:
+        client = await served.tls()
+        await client.send(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n" * 15)
+        await served.until(lambda: served.pump.counters.accepted == 1)
+        await client.exactly(1)
+        await served.elapse(LIMITS.http_idle_seconds + 5)
+        head = b"HTTP/1.1 200 "
+        assert (b"H" + await client.exactly(3_000_000)).count(head) == 15
 
     run(main)
 
@@ -752,6 +807,36 @@ def test_a_peer_that_never_answers_a_farewell_is_cut_off() -> None:
         await served.elapse(LIMITS.close_seconds)
         await served.echo.until(lambda: served.echo.reasons == [CloseReason.REVOKED])
         assert served.pump.connections == 0
+        # What time brought about is followed by the end of a turn, as what a peer did is.
+        await served.echo.until(lambda: served.echo.notes[-1] == "turn")
+
+    run(main)
+
+
+def test_a_peer_that_never_closes_after_its_violation_is_cut_off() -> None:
+    async def main(served: Serving) -> None:
+        client = await served.websocket()
+        await client.send(b"\x70\x80")
+        assert await client.close_code() == CloseReason.PROTOCOL
+        assert await client.rest() == b""
+        assert served.pump.connections == 1
+        await served.elapse(LIMITS.close_seconds)
+        await served.until(lambda: served.pump.connections == 0)
+        assert served.echo.reasons == [CloseReason.PROTOCOL]
+
+    run(main)
+
+
+def test_a_connection_that_is_over_is_let_go_before_its_deadline() -> None:
+    async def main(served: Serving) -> None:
+        for _ in range(3):
+            client = await served.websocket()
+            await client.stream.transport_stream.aclose()
+            await served.until(lambda: served.pump.connections == 0)
+        served.echo.carriers.clear()
+        await served.until(lambda: served.echo.notes[-1] == "turn")
+        gc.collect()
+        assert not [each for each in gc.get_objects() if isinstance(each, Channel)]
 
     run(main)
 

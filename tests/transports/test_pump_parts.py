@@ -89,6 +89,16 @@ def channel(peer: str) -> Channel:
         return Channel(StillHost(), sock, peer)  # type: ignore[arg-type]
 
 
+def test_known_connections_of_one_address_are_bounded_too() -> None:
+    bounds = Bounds(Limits(connections_per_address=2))
+    for _ in range(2):
+        known = channel("2001:db8::1")
+        bounds.add(known)
+        bounds.admit(known)
+    assert not bounds.has_place("2001:db8::2")
+    assert bounds.has_place("2001:db8:0:1::2")
+
+
 def test_bounds_count_per_address_and_in_all() -> None:
     bounds = Bounds(
         Limits(connections=4, connections_per_address=3, strangers=2, strangers_per_address=2)

@@ -305,6 +305,9 @@ def test_a_restarted_server_tells_clients_of_lost_connections(
             carrier = await opener(Server("127.0.0.1", port), trust)(nursery)
             await carrier.send(b"open")
             assert await carrier.receive() == b"open"
+            await carrier.migrate()  # so that a connection id given later is in use
+            await carrier.send(b"moved")
+            assert await carrier.receive() == b"moved"
             endpoint._carriers.clear()  # no farewell, as after kill -9
             scope.cancel()
             while sock.fileno() != -1:

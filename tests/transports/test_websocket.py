@@ -190,6 +190,11 @@ def test_a_violation_is_named_by_its_close_code(frames: list[bytes], reason: Clo
     assert is_violation(events, reason)
 
 
+def test_a_message_inside_a_message_is_found_when_it_comes_on_its_own() -> None:
+    events = received(Codec.JSON, frame(TEXT, b"x"), frame(FIN | TEXT, b"more than eight bytes"))
+    assert is_violation(events, CloseReason.PROTOCOL)
+
+
 def test_invalid_text_is_found_in_its_fragment_before_the_message_ends() -> None:
     assert is_violation(text(frame(TEXT, b"\xe8\xff")), CloseReason.INVALID)
 

@@ -101,7 +101,6 @@ def test_a_session_goes_from_hello_to_following() -> None:
     session = Session(10.0)
     assert session.receive(FRAMES[schema.Hello], 0.0) == Nothing()
     assert isinstance(session.receive(FRAMES[schema.Auth], 0.0), Check)
-    assert not session.is_known
     session.refused()
     assert isinstance(session.receive(FRAMES[schema.Auth], 0.0), Check)
     session.accepted()

@@ -202,7 +202,8 @@ class Group(RuleBasedStateMachine):
         code = self.management(login)
         if not code and other not in self.members:
             code = "conversation.member"
-        if not code and role == "member" and self.is_last_owner(other):
+        owners = [name for name, each in self.members.items() if each == "owner"]
+        if not code and role == "member" and owners == [other]:
             code = "conversation.last_owner"
         frame = schema.Conv(1, self.conv, "role", person=self.house.ids(other)[0], role=role)
         if self.attempt(login, frame, 1, code) is not None:

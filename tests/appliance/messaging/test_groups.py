@@ -22,7 +22,7 @@ def ward(house: House) -> Id:
 
 def fields_of(house: House, op: str) -> dict[str, Any]:
     (dave, bob) = house.ids("dave", "bob")
-    return {
+    fields: dict[str, dict[str, Any]] = {
         "rename": {"title": "New"},
         "add": {"person": dave},
         "remove": {"person": bob},
@@ -30,7 +30,8 @@ def fields_of(house: House, op: str) -> dict[str, Any]:
         "archive": {},
         "history": {},
         "leave": {},
-    }[op]
+    }
+    return fields[op]
 
 
 MANAGED = ("rename", "add", "remove", "role", "archive", "history")

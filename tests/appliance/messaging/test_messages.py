@@ -182,6 +182,7 @@ def test_a_reply_names_a_message_of_the_same_conversation(house: House, ward: Id
     assert house.refused("alice", send(ward, reply=outside)) == "message.unknown"
     house.by("alice", send(ward, reply=inside))
     assert house.heard_ops("carol", schema.MessageOp)[-1].reply == inside
+    assert inside is not None
     house.by("bob", schema.Recall(1, 60, inside))
     assert house.refused("alice", send(ward, 51, reply=inside)) == "message.recalled"
 

@@ -93,7 +93,7 @@ def test_a_rollback_leaves_no_trace_in_memory(names: list[str]) -> None:
                     command,
                     house.clock.wall_ms(),
                 )
-            except Exception:
+            except Exception:  # noqa: BLE001 - whatever it was, it is undone
                 txn.rollback(mark)
         txn.rollback(0)
     assert memory(house) == before

@@ -2,6 +2,7 @@
 
 import random
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -69,7 +70,7 @@ def operations(draw: st.DrawFn) -> list[Op]:
             draw(st.integers(2, 5)),
             draw(st.sampled_from([ALICE, BOB])),
             *draw(bodies),
-            draw(st.integers(0, 1)),
+            node=draw(st.integers(0, 1)),
         )
         for seq in range(2, 2 + count)
     ]
@@ -118,5 +119,5 @@ def test_what_is_withheld_keeps_everything_but_what_was_said() -> None:
 def test_a_body_of_an_unknown_kind_is_none() -> None:
     op = make(2, 2, ALICE, Kind.RECALL, Recall())
     assert targets.body_of(op) == Recall()
-    unknown = Op(*[getattr(op, name) if name != "kind" else 999 for name in op.__struct_fields__])
+    unknown = msgspec.structs.replace(op, kind=999)
     assert targets.body_of(unknown) is None
