@@ -103,7 +103,7 @@ def _chat(
     total = each * len(senders)
     warm_up = total - chat.messages
     receivers = chat.room - 1 if chat.room else 1
-    acknowledged = delivered = 0
+    acknowledged = delivered = already = 0
     is_measured = False
     for sender in senders.values():
         sender.send(chat.window)

@@ -35,7 +35,8 @@ PONG: Final = 0x8A
 MASK: Final = bytes(4)
 
 REQUEST: Final = (
-    "GET /v1/session HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    "GET /v1/session HTTP/1.1\r\nHost: {host}:{port}\r\n"
+    "Upgrade: websocket\r\nConnection: Upgrade\r\n"
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
     "Sec-WebSocket-Protocol: strongroom.v1.msgpack\r\n\r\n"
 )

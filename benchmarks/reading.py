@@ -74,8 +74,7 @@ def resume(carrier: str, directory: Path) -> Result:
             visitors = [crowd.enter(person[0], follow=False) for _ in range(SESSIONS)]
             crowd.settle(QUIET_SECONDS)
             watch.start()
-            for visitor in visitors:
-                latencies.append(_resume(crowd, visitor, ask))
+            latencies.extend(_resume(crowd, visitor, ask) for visitor in visitors)
             watch.latencies += latencies
             results.append(watch.stop("resume", carrier, SESSIONS))
             for visitor in visitors:

@@ -53,7 +53,7 @@ def make(seq: int, key: int, actor: bytes, kind: Kind, body: BodyStruct, node: i
 
 ROOT = make(1, 1, ALICE, Kind.MESSAGE, Message("text", "first", "", "normal", b"", ()))
 
-bodies = st.one_of(
+bodies: st.SearchStrategy[tuple[Kind, BodyStruct]] = st.one_of(
     st.builds(lambda text: (Kind.EDIT, Edit("text", text, "")), st.text(max_size=3)),
     st.builds(lambda on, e: (Kind.REACTION, Reaction(e, on)), st.booleans(), st.sampled_from("ab")),
     st.just((Kind.CONFIRM, Confirm())),
@@ -70,7 +70,7 @@ def operations(draw: st.DrawFn) -> list[Op]:
             draw(st.integers(2, 5)),
             draw(st.sampled_from([ALICE, BOB])),
             *draw(bodies),
-            node=draw(st.integers(0, 1)),
+            draw(st.integers(0, 1)),
         )
         for seq in range(2, 2 + count)
     ]
