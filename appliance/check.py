@@ -41,11 +41,8 @@ class EmptyReader:
         return iter(())
 
 
-def check(core: Core, reader: Reader, *, is_quiet: bool = True) -> list[Finding]:
-    """Verify the log and compare every view with its rebuilding; O(log), memory O(views).
-
-    ``is_quiet``: nothing is written meanwhile, so that what is in memory can be compared too.
-    """
+def check(core: Core, reader: Reader) -> list[Finding]:
+    """Verify the log and compare every view with its rebuilding; O(log), memory O(views)."""
     findings = [
         Finding(
             f"log.{found.problem.name.lower()}",
@@ -62,7 +59,7 @@ def check(core: Core, reader: Reader, *, is_quiet: bool = True) -> list[Finding]
         return [*findings, Finding("views.rebuild", Severity.INTEGRITY, evidence, RESTORE)]
     for table in sorted(VIEWS):
         findings.extend(_compare(table, reader, scratch))
-    if is_quiet and _people(rebuilt) != _people(core):
+    if _people(rebuilt) != _people(core):
         evidence = "the directory in memory is not what the log says"
         findings.append(Finding("views.directory", Severity.INTEGRITY, evidence, "Restart."))
     return findings

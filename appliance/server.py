@@ -21,7 +21,7 @@ import trio
 
 from appliance import certificates, health, metrics
 from appliance.blame import blame
-from appliance.config import Config, SessionsSection
+from appliance.config import Config, SessionsSection, split_address
 from appliance.context import SITE, Actor, Outcome
 from appliance.directory.limits import DAY_MS
 from appliance.directory.policy import Lifetimes
@@ -35,7 +35,7 @@ from appliance.site import Site
 from store.errors import StoreError
 from store.tables import URGENT
 from store.writer import Completion
-from transports.http import pages
+from transports.http import pages, plain
 from transports.http.message import Request, Responder, Response
 from transports.http.pages import Readiness
 from transports.http.router import Router
@@ -159,6 +159,8 @@ class Appliance:
                 nursery.start_soon(self._watch_seconds)
                 nursery.start_soon(self._watch_probes)
                 nursery.start_soon(self._watch_certificate)
+                if self.config.metrics.listen:
+                    await nursery.start(self._serve_metrics)
                 task_status.started()
                 await self._stop.wait()
                 nursery.cancel_scope.cancel()
@@ -287,9 +289,13 @@ class Appliance:
             routes["/v1/ca.pem"] = {"GET": pages.certificate(lambda: certificates.ca_pem(core))}
         return Router(routes)
 
-    def metrics_router(self) -> Router:
-        """Return what the loopback listener for metrics serves."""
+    async def _serve_metrics(self, *, task_status: trio.TaskStatus[None]) -> None:
+        host, port = split_address(self.config.metrics.listen)
+        listeners = await plain.listen(host, port)
+        task_status.started()
+        await plain.serve(listeners, self._metrics_router())
 
+    def _metrics_router(self) -> Router:
         def respond(_request: Request) -> Response:
             return Response(200, self.metrics().encode(), metrics.CONTENT_TYPE)
 

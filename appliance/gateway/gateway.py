@@ -352,8 +352,10 @@ class Gateway:
 
     def _denied(self, client: Client, error: Exception) -> None:
         if client.carrier.reason is None:
-            client.session.refused()
+            may_try_again = client.session.refused()
             self._refuse(client, error, None)
+            if not may_try_again:
+                self._farewell(client)
             self._wake()
 
     def _changed(self, client: Client, request: int, error: Exception | None) -> None:
@@ -465,9 +467,10 @@ class Gateway:
         self._farewell(client, client.session.error(code), reason)
 
     def _farewell(
-        self, client: Client, last: Frame, reason: CloseReason = CloseReason.POLICY
+        self, client: Client, last: Frame | None = None, reason: CloseReason = CloseReason.POLICY
     ) -> None:
-        client.push_frame(last)
+        if last is not None:
+            client.push_frame(last)
         client.flush()
         client.session.close()
         client.is_live = False

@@ -220,9 +220,11 @@ class Session:
         """Credentials were good."""
         self.state = State.READY
 
-    def refused(self) -> None:
-        """Credentials were not good; the client may try again."""
+    def refused(self) -> bool:
+        """Credentials were not good; returns whether the client may try again."""
         self.state = State.GREETED
+        self._errors += 1
+        return self._errors < STRANGER_ERRORS
 
     def close(self) -> None:
         """The connection is ending; nothing is welcome any more."""

@@ -131,6 +131,12 @@ def test_a_stranger_gets_few_errors() -> None:
     assert [type(effect) for effect in effects] == [Reply] * (STRANGER_ERRORS - 1) + [End]
 
 
+def test_credentials_can_be_wrong_a_few_times() -> None:
+    session = session_in(State.CHECKING)
+    answers = [session.refused() for _ in range(STRANGER_ERRORS)]
+    assert answers == [True] * (STRANGER_ERRORS - 1) + [False]
+
+
 def test_a_known_peer_keeps_its_connection_whatever_it_sends() -> None:
     session = session_in(State.READY)
     for _ in range(10 * STRANGER_ERRORS):

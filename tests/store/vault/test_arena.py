@@ -97,9 +97,10 @@ def test_a_child_process_sees_zeros() -> None:
 
 def test_a_refused_lock_is_told_and_not_fatal() -> None:
     code = (
-        "import resource, os; resource.setrlimit(resource.RLIMIT_MEMLOCK, (0, 0));\n"
+        "import resource, os; from store.vault.arena import Arena\n"
+        "resource.setrlimit(resource.RLIMIT_MEMLOCK, (0, 0))\n"
         "os.getuid() == 0 and os.setuid(65534)\n"
-        "from store.vault.arena import Arena; a = Arena(4); c = a.put(b'x' * 32)\n"
+        "a = Arena(4); c = a.put(b'x' * 32)\n"
         "assert not a.is_locked and a.read(c) == b'x' * 32\n"
     )
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
