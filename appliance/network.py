@@ -29,6 +29,10 @@ LEAVE_SECONDS: Final = 2.0
 """How long connections have to say farewell when the network closes."""
 
 
+LEAVE_POLL_SECONDS: Final = 0.02
+"""How often it is looked whether all are gone."""
+
+
 class Network(Protocol):
     """Where client connections come from: the sixth port of the appliance."""
 
@@ -59,13 +63,18 @@ class RealNetwork:
         config: the sections listen, limits and quic.
         identity: the TLS identity; replaced while running when it is renewed.
         router: answers HTTP requests.
+        reset_key: 32 secret bytes that outlive a restart: a QUIC client whose server was
+            restarted learns it at its next packet.
 
     Raises:
         PortTakenError: the port is in use.
         OSError: the address is not this machine's.
     """
 
-    def __init__(self, config: Config, identity: LiveIdentity, router: Router) -> None:
+    def __init__(
+        self, config: Config, identity: LiveIdentity, router: Router, *, reset_key: bytes
+    ) -> None:
+        self._reset_key = reset_key
         self._config = config
         self._identity = identity
         self._router = router
@@ -95,6 +104,7 @@ class RealNetwork:
                     handler,
                     self._identity.identity,
                     limits=_quic_limits(self._config),
+                    reset_key=self._reset_key,
                     failed=_quic_failed,
                 )
                 self._identity.watch(self._quic.set_identity)
@@ -118,6 +128,9 @@ class RealNetwork:
             self._quic.close_all(CloseReason.GOING_AWAY)
         if self._pump is not None:
             await self._pump.drain(LEAVE_SECONDS)
+        with trio.move_on_after(LEAVE_SECONDS):
+            while self._quic is not None and self._quic.connection_count:  # noqa: ASYNC110
+                await trio.sleep(LEAVE_POLL_SECONDS)
 
     def figures(self) -> dict[str, float]:
         """Return counters for metrics."""

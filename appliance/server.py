@@ -11,6 +11,7 @@ the writer's thread   started first, stopped last (none in a simulation: ``inlin
 
 from __future__ import annotations
 
+import hmac
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -31,6 +32,7 @@ from appliance.health import Health
 from appliance.limits import BODY_BYTES, CONVERSATIONS_PER_PERSON, HISTORY_ITEMS, MEMBERS
 from appliance.messaging import commands as messaging_commands
 from appliance.network import Network, RealNetwork
+from appliance.operations import SecretSlot
 from appliance.site import Site
 from store.errors import StoreError
 from store.tables import URGENT
@@ -274,7 +276,9 @@ class Appliance:
         else:
             identity = certificates.live_identity(core, entropy, now_ms, self.config.listen.names)
         self.identity = identity
-        return RealNetwork(self.config, identity, self._router())
+        seed = core.secrets[SecretSlot.SIGNING_SEED]
+        reset_key = hmac.digest(seed, b"strongroom/quic-reset/1", "sha256")
+        return RealNetwork(self.config, identity, self._router(), reset_key=reset_key)
 
     def _router(self) -> Router:
         core = self.site.core
