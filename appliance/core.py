@@ -35,6 +35,9 @@ from transports.wire.errors import Refusal
 
 SECRET_BYTES: Final = 32
 
+_MARKS: Final = frozenset({Kind.READ, Kind.DELIVERED})
+"""Registers of which memory holds nothing: there are many, and their rows say enough."""
+
 _OP_PLACE = struct.Struct(">IQ")
 _IDEMPOTENCY_ROW = struct.Struct(">IQB")
 
@@ -107,7 +110,11 @@ class Core:
         return bytes(self._signing_key.sign(data).signature)
 
     def _load(self, reader: Reader) -> None:
-        places = {_OP_PLACE.unpack(value) for _, value in reader.range(*REGISTER.span())}
+        places = {
+            _OP_PLACE.unpack(value)
+            for key, value in reader.range(*REGISTER.span())
+            if REGISTER.columns(key)[1] not in _MARKS
+        }
         ops = [self.log.read(reader, origin, seq) for origin, seq in places]
         for op in sorted(ops, key=lambda op: op.pos):
             self._fold(op, decode_body(op))

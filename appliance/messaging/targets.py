@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from typing import Final
 
 import msgspec
 
@@ -36,6 +37,10 @@ class Standing:
     reactions: dict[str, tuple[bytes, ...]]
     confirmed: tuple[bytes, ...]
     opened: int
+
+
+UNTOUCHED: Final = Standing(None, 0, False, {}, (), 0)
+"""How a message stands that nothing targets: most do."""
 
 
 def place_of(op: Op) -> Place:
@@ -75,7 +80,8 @@ def is_recalled(reader: Reader, read: Read, root: Place) -> bool:
 
 def standing(reader: Reader, read: Read, root: Op) -> Standing:
     """Fold everything that targets ``root``; O(targets), each opened."""
-    return fold(root, of(reader, read, place_of(root)))
+    ops = list(of(reader, read, place_of(root)))
+    return fold(root, ops) if ops else UNTOUCHED
 
 
 def fold(root: Op, ops: Iterable[Op]) -> Standing:

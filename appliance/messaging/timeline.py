@@ -66,6 +66,7 @@ def history(
     ascending = after is not None and before is None
     start = 0 if after is None else after + 1
     end = hlc.LIMIT if before is None else before
+    read = partial(log.read, reader)
     items: list[HistoryItem] = []
     opened, more = 0, False
     for entry in entries(
@@ -74,7 +75,7 @@ def history(
         if len(items) == limit or opened >= HISTORY_OPENED:
             more = True
             break
-        item, cost = _item(reader, log, conversations, entry)
+        item, cost = _item(reader, read, conversations, entry)
         items.append(item)
         opened += cost
     if ascending:
@@ -111,10 +112,9 @@ def heard_windows(member: Membership) -> list[tuple[int, int]]:
 
 
 def _item(
-    reader: Reader, log: LogReader, conversations: Conversations, entry: Entry
+    reader: Reader, read: targets.Read, conversations: Conversations, entry: Entry
 ) -> tuple[HistoryItem, int]:
     """Return one entry as it stands now, and how many operations it took to tell."""
-    read = partial(log.read, reader)
     try:
         op = read(entry.origin, entry.id.seq)
     except PartGoneError:
@@ -123,6 +123,8 @@ def _item(
     if not isinstance(body, Message):
         return _destroyed(entry), 1
     now = targets.standing(reader, read, op)
+    if now is targets.UNTOUCHED:
+        return HistoryItem(render.message(op, body, conversations)), 1
     if now.recalled:
         shown = render.message(op, msgspec.structs.replace(body, text="", data=""), conversations)
         return HistoryItem(shown, now.edits, recalled=True), 1 + now.opened

