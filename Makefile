@@ -45,8 +45,8 @@ docs: $(DEV) ## Write the reference pages in docs/ anew from the code
 binary: $(DEV) ## Build the program for machines without Python: dist/strongroom/strongroom
 	@$(BIN)/python packaging/build_binary.py
 
-bench: $(DEV) ## Run the benchmarks, one after the other
-	@set -e; for each in $(sort $(wildcard benchmarks/*.py)); do echo "== $$each"; $(BIN)/python "$$each"; done
+bench: $(DEV) ## Run the benchmarks (W=W1 runs one), a line of JSON each
+	@$(BIN)/python -m benchmarks.run $(W)
 
 soak: $(DEV) ## Run the tests of durability and order for longer (SOAK_SECONDS, default 600)
 	@STRONGROOM_TEST_ALL=1 STRONGROOM_SOAK_SECONDS=$${SOAK_SECONDS:-600} $(BIN)/pytest -q -m soak

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import click
@@ -41,6 +41,8 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "completion": ("cli.commands.completion:completion", "Print a shell's completion script."),
 }
 """Every command: where it is, and its line in the list of commands."""
+
+_CONSEQUENCE: Final = "client.closed"
 
 
 class LazyGroup(click.Group):
@@ -96,10 +98,28 @@ def _failed(cause: BaseException, *, as_json: bool) -> int:
 
 
 def _root_cause(error: BaseException) -> BaseException:
-    """Return the one error inside groups of one, as nurseries raise them."""
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
+    """Return what a group of errors, as nurseries raise them, comes down to.
+
+    An interruption explains all the rest; a session that was closed is never why, but what its
+    tasks meet when something else has ended it. Several other errors stay a group.
+    """
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    leaves = list(_leaves(error))
+    for kind in (KeyboardInterrupt, BrokenPipeError):
+        for leaf in leaves:
+            if isinstance(leaf, kind):
+                return leaf
+    causes = [leaf for leaf in leaves if getattr(leaf, "code", "") != _CONSEQUENCE] or leaves
+    return causes[0] if len(causes) == 1 else error
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
 
 
 def _quiet_stdout() -> None:

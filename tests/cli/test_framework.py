@@ -16,6 +16,7 @@ from cli.errors import CliError
 from cli.exits import Exit
 from cli.main import COMMANDS, root
 from cli.options import Command
+from client import Closed
 from transports.wire.errors import CATALOGUE, Refusal
 from transports.wire.links import LinkError
 
@@ -170,13 +171,16 @@ def test_a_group_of_one_error_is_that_error(monkeypatch: pytest.MonkeyPatch) -> 
     assert run("fail").exit_code == 7
 
 
-@pytest.mark.parametrize(("cause", "status"), [(KeyboardInterrupt(), 130), (BrokenPipeError(), 1)])
+@pytest.mark.parametrize(
+    ("cause", "status"),
+    [(KeyboardInterrupt(), 130), (BrokenPipeError(), 1), (CliError("client.timeout", "slow"), 7)],
+)
 def test_an_interruption_inside_a_nursery_is_that_interruption(
     monkeypatch: pytest.MonkeyPatch, cause: BaseException, status: int
 ) -> None:
     @click.command("fail")
     def fail() -> None:
-        raise BaseExceptionGroup("nursery", [cause])
+        raise BaseExceptionGroup("nursery", [Closed(), ExceptionGroup("inner", [Closed()]), cause])
 
     monkeypatch.setattr(root, "get_command", lambda _context, _name: fail)
     monkeypatch.setattr("cli.main._quiet_stdout", lambda: None)

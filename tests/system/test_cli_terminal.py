@@ -111,7 +111,7 @@ def test_ctrl_c_leaves_the_chat_and_the_terminal_as_it_was(demo: Demo) -> None:
         typist.sees("/quit leaves.")
         typist.sees("> ")
         typist.process.send_signal(2)
-        assert typist.ends() == 130
+        assert typist.ends() == 130, typist.screen
         assert typist.mode_now == typist.mode
     finally:
         typist.close()
