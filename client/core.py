@@ -41,6 +41,8 @@ GREETING_SECONDS = 15.0
 """How long the server may take to answer ``auth`` (a password costs it time on purpose)."""
 KEEPALIVE_SECONDS = 45.0
 """Silence after which the server is pinged, when it proposes no interval."""
+ANSWER_SECONDS = 4.0
+"""The same while an answer is awaited: a server that was restarted never gives it."""
 PONG_SECONDS = 10.0
 """How long a ping may go unanswered."""
 GOT_SECONDS = 1.0
@@ -157,6 +159,7 @@ class Core:
         self._is_overrun = False
         self._hold_until = 0.0
         self._heard_at = 0.0
+        self._asked_at = 0.0
         self._pinged_at: float | None = None
         self._got_at = float("-inf")
         self._got_due: float | None = None
@@ -296,12 +299,8 @@ class Core:
             return self._heard_at + GREETING_SECONDS
         if self.state is not State.LIVE:
             return float("inf")
-        silence = (
-            self._heard_at + self._keepalive()
-            if self._pinged_at is None
-            else self._pinged_at + PONG_SECONDS
-        )
-        times = [silence]
+        pinged = self._pinged_at
+        times = [self._ping_due() if pinged is None else pinged + PONG_SECONDS]
         if self._got_due is not None:
             times.append(self._got_due)
         if self._hold_until:
@@ -431,11 +430,13 @@ class Core:
         if self.state is not State.LIVE or now < self._hold_until:
             return
         self._hold_until = 0.0
+        asked: list[Frame] = [each.frame for each in self._requests.values() if not each.is_sent]
         for request in self._requests.values():
-            if not request.is_sent:
-                request.is_sent = True
-                self._out.append(request.frame)
-        self._out += [entry.frame for entry in self.outbox.take()]
+            request.is_sent = True
+        asked += [entry.frame for entry in self.outbox.take()]
+        if asked and self._asked_at <= self._heard_at:
+            self._asked_at = now
+        self._out += asked
 
     def _hold(self, after: float, now: float) -> None:
         self._hold_until = max(self._hold_until, now + (after or HOLD_SECONDS))
@@ -448,10 +449,17 @@ class Core:
     def _mind_silence(self, now: float) -> list[Notice]:
         if self._pinged_at is not None:
             return [Hangup()] if now >= self._pinged_at + PONG_SECONDS else []
-        if now >= self._heard_at + self._keepalive():
+        if now >= self._ping_due():
             self._pinged_at = now
             self._out.append(schema.Ping())
         return []
+
+    def _ping_due(self) -> float:
+        """Return when to ask a silent server whether it is there; sooner if it owes an answer."""
+        due = self._heard_at + self._keepalive()
+        if self.outbox.is_under_way or any(each.is_sent for each in self._requests.values()):
+            return min(due, max(self._heard_at, self._asked_at) + ANSWER_SECONDS)
+        return due
 
     def _keepalive(self) -> float:
         proposed = self.welcome.keepalive if self.welcome else 0

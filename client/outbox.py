@@ -70,6 +70,11 @@ class Outbox:
     def __contains__(self, request: int) -> bool:
         return request in self._entries
 
+    @property
+    def is_under_way(self) -> bool:
+        """Whether an answer is awaited for some entry; O(lanes in use)."""
+        return any(lane.under_way for lane in self._lanes.values())
+
     def add(self, entry: Entry) -> None:
         """Put an entry in its place in its lane; OverflowError beyond ``MAX_ENTRIES``."""
         if len(self._entries) >= MAX_ENTRIES:

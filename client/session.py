@@ -308,6 +308,11 @@ class Session:
         if now >= self._saved_at + SAVE_SECONDS:
             self._save_position(now)
 
+    def _note_beginning(self) -> None:
+        """Let the next session of a new profile begin here, even if this one takes no event."""
+        if self._profile is not None and not self._profile.position()[0] and not self._taken[0]:
+            self._taken = (self._core.pos, self._core.incarnation)
+
     def _save_position(self, now: float) -> None:
         if self._profile is not None and self._taken[0]:
             self._profile.save_position(*self._taken)
@@ -420,6 +425,7 @@ class Session:
             self._settle(notice.id, None, notice.error)
         elif isinstance(notice, Welcomed):
             self._is_overrun = False
+            self._note_beginning()
             self._events.put(Online(self.carrier))
             if notice.is_resynced:
                 self._events.put(Resynced())

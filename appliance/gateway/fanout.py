@@ -6,10 +6,14 @@ frames are collected on each connection and leave as one payload at the end of t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from appliance.gateway.client import Client, Shared
-from appliance.gateway.limits import BACKGROUND_SECONDS, PRESENCE_MEMBERS
+from appliance.gateway.limits import (
+    BACKGROUND_SECONDS,
+    PRESENCE_MEMBERS,
+    PRESENCE_PEOPLE_SHARE,
+)
 from appliance.gateway.roster import Roster
 from appliance.messaging import render
 from appliance.messaging.state import Conversations
@@ -94,13 +98,33 @@ class Fanout:
                 client.is_live = False
 
     def _acquaintances(self, person: bytes) -> set[bytes]:
-        found: set[bytes] = set()
-        for conversation_id in self._conversations.current(person):
-            conversation = self._conversations.get(conversation_id)
-            if conversation is not None and len(conversation.members) <= PRESENCE_MEMBERS:
-                found.update(self._roster.online(conversation.members))
+        """Return who is online and shares a conversation; walks people or conversations."""
+        ours = self._conversations.ever(person)
+        if self._roster.people * PRESENCE_PEOPLE_SHARE < len(ours):
+            others = self._roster.names()
+            found = {each for each in others if self._share(person, each)}
+        else:
+            found = set()
+            for conversation_id in ours:
+                members = self._told_in(conversation_id)
+                if person in members:
+                    found.update(self._roster.online(members))
         found.discard(person)
         return found
+
+    def _share(self, person: bytes, other: bytes) -> bool:
+        """Tell whether two people are in one conversation in which presence is told."""
+        common = self._conversations.ever(person).keys() & self._conversations.ever(other).keys()
+        return any(
+            person in (members := self._told_in(each)) and other in members for each in common
+        )
+
+    def _told_in(self, conversation_id: bytes) -> Mapping[bytes, object]:
+        """Return the members of a conversation in which presence is told; else nobody."""
+        conversation = self._conversations.get(conversation_id)
+        if conversation is None or len(conversation.members) > PRESENCE_MEMBERS:
+            return {}
+        return conversation.members
 
     @staticmethod
     def _signal(clients: Iterable[Client], notice: Shared) -> None:

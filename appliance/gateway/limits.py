@@ -37,6 +37,10 @@ BACKGROUND_EVENTS: Final = 500
 PRESENCE_MEMBERS: Final = 64
 """Presence is told within conversations of at most so many members."""
 
+PRESENCE_PEOPLE_SHARE: Final = 16
+"""Somebody with so many times more conversations than people are online is compared with each of
+those, instead of looking through the conversations."""
+
 KEEPALIVE_SECONDS: Final = 45.0
 """Silence after which the carrier asks an active session whether it is there."""
 

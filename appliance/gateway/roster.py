@@ -47,6 +47,10 @@ class Roster:
         self._states.pop(client.person, None)
         return True
 
+    def names(self) -> list[bytes]:
+        """Return who is online; O(people)."""
+        return list(self._people)
+
     def of(self, person: bytes) -> set[Client] | frozenset[Client]:
         """Return a person's connections (not to be changed)."""
         return self._people.get(person, frozenset())

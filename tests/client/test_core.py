@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from client.core import (
+    ANSWER_SECONDS,
     GOT_SECONDS,
     GREETING_SECONDS,
     HOLD_SECONDS,
@@ -413,6 +414,32 @@ def test_a_silent_server_is_pinged_then_given_up() -> None:
     assert world.core.next_deadline() == world.now + PONG_SECONDS
     world.wait(PONG_SECONDS)
     assert world.of(Hangup)
+
+
+@pytest.mark.parametrize("is_numbered", [True, False])
+def test_a_server_that_owes_an_answer_is_pinged_soon(*, is_numbered: bool) -> None:
+    world = World().live()
+    world.now = 20.0
+    if is_numbered:
+        world.send("x")
+    else:
+        world.core.request(lambda key: schema.List(id=key, what="people"), world.now)
+    world.core.data_to_send()
+    assert world.core.next_deadline() == world.now + ANSWER_SECONDS
+    world.wait(ANSWER_SECONDS - 0.1)
+    assert world.core.data_to_send() == []
+    world.wait(0.1)
+    (payload,) = world.core.data_to_send()
+    assert [type(frame) for frame in MSGPACK.client.decode(payload)] == [schema.Ping]
+
+
+def test_a_server_that_owes_nothing_is_left_in_peace() -> None:
+    world = World().live()
+    world.send("x")
+    world.settle()
+    world.wait(GOT_SECONDS)
+    world.settle()
+    assert world.core.next_deadline() > world.now + ANSWER_SECONDS
 
 
 def test_a_server_that_never_welcomes_is_given_up() -> None:

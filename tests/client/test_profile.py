@@ -246,6 +246,25 @@ def test_a_queued_message_that_is_refused_is_told_and_forgotten(profile: Profile
     run(main)
 
 
+def test_a_session_goes_on_where_the_first_one_began_if_that_took_nothing(
+    profile: Profile,
+) -> None:
+    async def main() -> None:
+        server = ModelServer()
+        server.say("bob", "before anybody was here")
+        async with alice(server, profile=profile):
+            pass
+        server.say("bob", "meanwhile")
+        async with alice(server, profile=Profile(profile.path)) as (me, _):
+            async for event in me.events():
+                op = getattr(event, "op", None)
+                if op is not None:
+                    assert op.body.text == "meanwhile"
+                    return
+
+    run(main)
+
+
 def test_a_session_goes_on_with_what_the_last_one_did_not_take(profile: Profile) -> None:
     async def main() -> None:
         server = ModelServer()
