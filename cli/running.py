@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import signal
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -24,12 +26,23 @@ logger = logging.getLogger("strongroom.process")
 READY_POLL_SECONDS: Final = 0.05
 """How often a starting server looks whether it is ready."""
 
+OWN_FILES: Final = 256
+"""Files that the server holds open besides its TCP connections, and some to spare."""
+
 Announce = Callable[["Appliance"], None]
 
 
 def run(site: Site, config: Config, data: Path, announce: Announce) -> None:
     """Serve until SIGTERM, SIGINT or `drain`; closes the site. Raises what ended it otherwise."""
+    allow_files(config.limits.connections + OWN_FILES)
     trio.run(_run, site, config, data, announce)
+
+
+def allow_files(wanted: int) -> None:
+    """Raise this process's limit of open files to ``wanted``, or as far as the system permits."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(wanted, hard)), hard))
 
 
 async def _run(site: Site, config: Config, data: Path, announce: Announce) -> None:

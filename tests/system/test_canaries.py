@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import trio
 
+import client
 from appliance.context import SITE
 from appliance.directory import codes
-from appliance.directory.commands import CreatePerson, SetState
+from appliance.directory.commands import CreateInvite, CreatePerson, SetState
 from appliance.messaging.commands import CreateDuty
 from client import Refused
 from store.disk import MemoryDisk
@@ -36,6 +37,9 @@ PLACES = (
     "reason",
     "duty-title",
     "password",
+    "login",
+    "wrong-password",
+    "unknown-login",
 )
 
 
@@ -49,6 +53,11 @@ class Canaries:
     def __getitem__(self, place: str) -> str:
         self.used.add(place)
         return self._texts[place]
+
+    def add(self, place: str, text: str) -> None:
+        """Look for a secret, too, that was made elsewhere."""
+        self._texts[place] = text
+        self.used.add(place)
 
     def forms(self) -> dict[str, list[bytes]]:
         """Return the bytes to look for, by place."""
@@ -108,7 +117,36 @@ def found(directory: Path, canaries: Canaries, log_format: str) -> Organisation:
         harness.add_device(site, "carol", canaries["device"])
         site.run(SITE, SetState("carol", "disabled", canaries["reason"]))
         site.run(SITE, CreateDuty("on-call", canaries["duty-title"]))
+        site.run(SITE, CreatePerson(canaries["login"], "Dan"))
+        code = codes.make_code(site.ports.entropy.bytes(codes.CODE_ENTROPY_BYTES))
+        site.run(SITE, CreateInvite(canaries["login"], codes.code_hash(code)))
+        canaries.add("code", code)
     return organisation
+
+
+async def enrol(organisation: Organisation, canaries: Canaries) -> list[str]:
+    """Come in by invitation and by password, and fail to; return the error texts."""
+    address, home = str(organisation.address), organisation.profiles
+    known = address.replace("://", f"://{canaries['login']}@")
+    unknown = address.replace("://", f"://{canaries['unknown-login']}@")
+    password, wrong, pin = canaries["password"], canaries["wrong-password"], organisation.pin
+    first = await client.accept_invite(
+        address, canaries["code"], profile=home / "first", pin=pin, password=password
+    )
+    device = canaries["device"]
+    second = await client.login(
+        known, password, profile=home / "second", pin=pin, device_name=device
+    )
+    canaries.add("first-token", first.account.token)
+    canaries.add("second-token", second.account.token)
+    errors = []
+    for url, guess in ((known, wrong), (unknown, wrong)):
+        with pytest.raises(Refused) as caught:
+            await client.login(url, guess, profile=home / "third", pin=pin)
+        errors.append(f"{caught.value!r} {caught.value}")
+    with pytest.raises(Refused) as caught:
+        await client.accept_invite(address, canaries["code"], profile=home / "third", pin=pin)
+    return [*errors, f"{caught.value!r} {caught.value}"]
 
 
 async def talk(organisation: Organisation, canaries: Canaries) -> list[str]:
@@ -129,7 +167,7 @@ async def talk(organisation: Organisation, canaries: Canaries) -> list[str]:
         for attempt in (
             lambda: stranger.send(canaries["refused"]),
             lambda: bob.conversation(room.id).edit(sent.msg, canaries["refused"]),
-            lambda: alice.change_password(canaries["password"], canaries["password"]),
+            lambda: alice.change_password(canaries["wrong-password"], canaries["password"]),
         ):
             with pytest.raises(Refused) as caught:
                 await attempt()
@@ -142,7 +180,7 @@ async def scenario(organisation: Organisation, canaries: Canaries) -> None:
     server.start()
     try:
         await server.ready()
-        errors = await talk(organisation, canaries)
+        errors = await talk(organisation, canaries) + await enrol(organisation, canaries)
         assert [canaries.found_in(text.encode()) for text in errors] == [[]] * len(errors)
         pages = [await server.get(path) for path in ("/", "/readyz", "/livez", "/v1/ca.pem")]
         figures = (await server.ask("metrics"))["text"].encode()
@@ -157,7 +195,7 @@ async def scenario(organisation: Organisation, canaries: Canaries) -> None:
         assert await server.stop() == 0
         scan(organisation, canaries)
         assert canaries.found_in(server.output()) == []
-        assert canaries.used == set(PLACES)
+        assert canaries.used == {*PLACES, "code", "first-token", "second-token"}
     finally:
         if server.is_running:
             server.kill()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import resource
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,6 +14,7 @@ import pytest
 import trio
 import trio.lowlevel
 
+from cli.running import OWN_FILES
 from client.carriers import Carrier, quic, websocket
 from client.errors import ClientError
 from tests.system import harness
@@ -26,6 +28,7 @@ SECONDS = 60.0
 STRANGERS = 1_500
 GARBAGE_ROUNDS = 60
 FLOOD = 400
+HALF_OPEN = 20
 GROWTH_BYTES = 96 << 20
 """Growth of the server's resident memory that any of these attacks may cause."""
 
@@ -260,23 +263,104 @@ def test_guessing_passwords_locks_the_pair_and_leaves_tokens_alone(
     run(organisation, attack)
 
 
-def test_a_reader_that_stops_is_bounded_and_others_go_on(organisation: Organisation) -> None:
-    conv = Id(organisation.conversations["all"])
-    text = "x" * 12_000
+def test_a_low_limit_of_open_files_is_raised_for_the_connections_allowed(
+    organisation: Organisation,
+) -> None:
+    async def main() -> None:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        server = ServerProcess(organisation)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+        try:
+            server.start()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        try:
+            await server.ready()
+            found, _ = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+            assert found == min(20_000 + OWN_FILES, hard)
+            assert await server.stop() == 0
+        finally:
+            if server.is_running:
+                server.kill()
 
+    trio.run(main)
+
+
+def test_sockets_left_half_open_hold_nothing_up(organisation: Organisation) -> None:
+    """Each of them stops somewhere on the way to a session, and says nothing more."""
+    upgrade = b"GET /v1/session HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
+
+    async def attack(server: ServerProcess) -> None:
+        quiet: list[trio.abc.Stream] = []
+        try:
+            for beginning in (b"", b"\x16", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"):
+                for _ in range(HALF_OPEN):
+                    stream = await trio.open_tcp_stream(HOST, organisation.port)
+                    quiet.append(stream)
+                    await stream.send_all(beginning or b"\x16")
+            for beginning in (b"", b"GET ", upgrade):
+                for _ in range(HALF_OPEN):
+                    secure = await tls(organisation)
+                    quiet.append(secure)
+                    await secure.send_all(beginning or b"P")
+            async with harness.online(organisation, "mallory", "websocket"):
+                pass
+            assert (await server.metrics())["tcp_connections"] >= len(quiet) - HALF_OPEN
+        finally:
+            for each in quiet:
+                await trio.aclose_forcefully(each)
+
+    run(organisation, attack)
+
+
+async def flood(organisation: Organisation, conv: Id) -> str:
+    """Have dora say a lot; return the position of the newest message."""
+    person = organisation.people["dora"]
+    ways = harness.Ways(organisation.address, organisation.trust, "websocket")
+    async with harness.session_of(person, ways, window=32) as dora:
+        await dora.wait_online()
+        room = dora.conversation(conv)
+        async with trio.open_nursery() as nursery:
+            for _ in range(FLOOD):
+                nursery.start_soon(room.send, "x" * 12_000)
+        return (await room.send("the last one")).pos
+
+
+def test_a_reader_that_stops_is_bounded_and_catches_up(organisation: Organisation) -> None:
     async def attack(server: ServerProcess) -> None:
         before = server.resident_bytes()
         async with carrier_of(organisation, "websocket") as lazy:
             await sign_in(lazy, organisation, "mallory")
             await lazy.send(MSGPACK.payload(schema.Resume()))
-            person = organisation.people["dora"]
-            ways = harness.Ways(organisation.address, organisation.trust, "websocket")
-            async with harness.session_of(person, ways, window=32) as dora:
-                await dora.wait_online()
-                room = dora.conversation(conv)
-                async with trio.open_nursery() as nursery:
-                    for _ in range(600):
-                        nursery.start_soon(room.send, text)
+            last = await flood(organisation, Id(organisation.conversations["all"]))
             assert server.resident_bytes() - before < GROWTH_BYTES
+            handed = (await server.metrics())["events_total"]
+            positions: list[str] = []
+            while not positions or positions[-1] != last:
+                frames = MSGPACK.server.decode(await lazy.receive())
+                events = [each for each in frames if isinstance(each, schema.Event)]
+                positions += [
+                    event.pos for event in events if isinstance(event.op, schema.MessageOp)
+                ]
+            assert len(positions) == len(set(positions)) == FLOOD + 1
+            # Most of it was not queued for the lazy one, but read from the log once it took it.
+            assert (await server.metrics())["events_total"] - handed > FLOOD / 2
+
+    run(organisation, attack)
+
+
+def test_a_peer_that_vanished_from_quic_is_bounded_and_others_go_on(
+    organisation: Organisation,
+) -> None:
+    async def attack(server: ServerProcess) -> None:
+        before = server.resident_bytes()
+        opener = quic.opener(organisation.address, organisation.trust)
+        async with trio.open_nursery() as nursery:
+            gone = await opener(nursery)
+            await sign_in(gone, organisation, "mallory")
+            await gone.send(MSGPACK.payload(schema.Resume()))
+            nursery.cancel_scope.cancel()  # nothing is read or acknowledged from here on
+        await flood(organisation, Id(organisation.conversations["all"]))
+        assert server.resident_bytes() - before < GROWTH_BYTES
 
     run(organisation, attack)

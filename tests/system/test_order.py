@@ -134,8 +134,7 @@ def test_the_same_number_over_every_carrier_is_one_message(organisation: Organis
 
         async def insist(carrier: str) -> None:
             async with signed_in(organisation, alice, carrier) as opened:
-                for _ in range(RETRIES):
-                    told.append(await answers(opened, sends))
+                told.extend([await answers(opened, sends) for _ in range(RETRIES)])
 
         bob = organisation.people["bob"]
         ways = Ways(organisation.address, organisation.trust, "websocket")
@@ -151,7 +150,9 @@ def test_the_same_number_over_every_carrier_is_one_message(organisation: Organis
         for n in NUMBERS:
             assert len({named(each[n]) for each in told}) == 1
         assert Counter(op.n for op in ops) == Counter(NUMBERS)
-        assert len([item for item in history if isinstance(item.op, schema.MessageOp)]) == len(sends)
+        assert len([item for item in history if isinstance(item.op, schema.MessageOp)]) == len(
+            sends
+        )
 
     trio.run(main)
 
