@@ -34,8 +34,6 @@ class MemoryCarrier:
         self.peer = peer
         self.reason: CloseReason | None = None
         self.outbox: deque[bytes] = deque()
-        self.datagrams: deque[bytes] = deque()
-        self.reads = True
         self._network = network
         self._queued = 0
         self._is_waiting = False
@@ -54,9 +52,9 @@ class MemoryCarrier:
         return not self._is_waiting
 
     def send_datagram(self, payload: bytes) -> None:
-        """Hand an unreliable payload to the peer."""
-        if self.reason is None:
-            self.datagrams.append(payload)
+        """Send as ``send`` does, but drop the payload when the queue is full."""
+        if self._queued <= HIGH_WATER_BYTES:
+            self.send(payload)
 
     def queued_bytes(self) -> int:
         """Return the bytes the peer has not taken."""

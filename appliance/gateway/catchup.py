@@ -12,7 +12,12 @@ from collections import deque
 from appliance.core import Core
 from appliance.gateway.client import Client, Shared
 from appliance.gateway.fanout import Fanout
-from appliance.gateway.limits import CATCH_UP_EVENTS, CATCH_UP_SESSIONS, GAP_EVENTS
+from appliance.gateway.limits import (
+    CATCH_UP_BYTES,
+    CATCH_UP_EVENTS,
+    CATCH_UP_SESSIONS,
+    GAP_EVENTS,
+)
 from appliance.messaging import feed, render
 from appliance.positions import format_pos
 from store.engine.contract import Engine, Reader
@@ -70,12 +75,16 @@ class CatchUp:
             client.pos,
             CATCH_UP_EVENTS,
         )
+        sent_bytes = 0
         for pos, op in found:
             client.pos = pos
             event = render.event(op, self._core.conversations)
             if event is not None:
-                urgent = render.is_urgent(event)
-                self._fanout.event(client, Shared(event), now, is_urgent=urgent)
+                shared = Shared(event)
+                sent_bytes += len(shared.encoded(client.codec))
+                self._fanout.event(client, shared, now, is_urgent=render.is_urgent(event))
+            if sent_bytes >= CATCH_UP_BYTES:
+                return
         if len(found) < CATCH_UP_EVENTS:
             client.pos = max(client.pos, head)
             client.is_live = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from appliance.gateway.limits import BACKGROUND_EVENTS
+from appliance.gateway.limits import BACKGROUND_EVENTS, LIVE_BYTES
 from appliance.gateway.session import Session
 from transports.carrier import Carrier
 from transports.wire.codec import Codec
@@ -33,10 +33,11 @@ class Shared:
 class Client:
     """One connection: its carrier, its session, who is behind it and what awaits sending.
 
-    ``id`` numbers the connections since the start. ``pos`` is the position up to which events
-    have been sent. A client is *live* when new events are pushed to it as they are committed;
-    otherwise it is *behind* and reads from the
-    log: after ``resume``, and whenever its carrier's queue was full. Both are one mechanism.
+    ``id`` numbers the connections since the start, ``out_bytes`` counts what is collected for
+    the next flush. ``pos`` is the position up to which events have been sent. A client is *live*
+    when new events are pushed to it as they are committed; otherwise it is *behind* and reads
+    from the log: after ``resume``, whenever its carrier's queue was full, and when one turn
+    brought too much. All of it is one mechanism.
     """
 
     __slots__ = (
@@ -51,6 +52,7 @@ class Client:
         "is_blocked",
         "is_live",
         "method",
+        "out_bytes",
         "person",
         "pos",
         "session",
@@ -70,15 +72,17 @@ class Client:
         self.is_background = False
         self.flush_at = 0.0
         self.in_flight = 0
+        self.out_bytes = 0
         self._out: list[bytes] = []
 
     def push(self, data: bytes) -> None:
         """Collect one encoded frame for the next flush."""
         self._out.append(data)
+        self.out_bytes += len(data)
 
     def push_frame(self, frame: Frame) -> None:
         """Encode and collect one frame that goes to nobody else."""
-        self._out.append(self.codec.encode(frame))
+        self.push(self.codec.encode(frame))
 
     @property
     def has_output(self) -> bool:
@@ -88,12 +92,13 @@ class Client:
     @property
     def is_overfull(self) -> bool:
         """Whether background mode has held back as much as it may."""
-        return len(self._out) >= BACKGROUND_EVENTS
+        return len(self._out) >= BACKGROUND_EVENTS or self.out_bytes >= LIVE_BYTES
 
     def flush(self) -> None:
         """Send everything collected as one payload; note when the carrier's queue is full."""
         if self._out:
             payload = self.codec.join(self._out)
             self._out = []
+            self.out_bytes = 0
             if not self.carrier.send(payload):
                 self.is_blocked = True

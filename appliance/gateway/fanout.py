@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from appliance.gateway.client import Client, Shared
 from appliance.gateway.limits import (
     BACKGROUND_SECONDS,
+    LIVE_BYTES,
     PRESENCE_MEMBERS,
     PRESENCE_PEOPLE_SHARE,
 )
@@ -30,6 +31,8 @@ class Fanout:
         self._conversations = conversations
         self.dirty: set[Client] = set()
         """Connections to be flushed at the end of the turn."""
+        self.behind: list[Client] = []
+        """Connections for which one turn brought too much: the log has the rest."""
         self.events = 0
         """Events handed to connections since the start."""
 
@@ -42,9 +45,14 @@ class Fanout:
         is_urgent = render.is_urgent(event)
         for person in self._roster.online(render.audience(op, self._conversations)):
             for client in self._roster.of(person):
-                if client.is_live and client.pos < op.pos:
-                    client.pos = op.pos
-                    self.event(client, shared, now, is_urgent=is_urgent)
+                if not client.is_live or client.pos >= op.pos:
+                    continue
+                if client.out_bytes > LIVE_BYTES:
+                    client.is_live = False
+                    self.behind.append(client)
+                    continue
+                client.pos = op.pos
+                self.event(client, shared, now, is_urgent=is_urgent)
 
     def event(self, client: Client, shared: Shared, now: float, *, is_urgent: bool) -> None:
         """Collect one event for one connection, holding it back in background mode."""

@@ -217,6 +217,9 @@ class Gateway:
         now = self._now()
         while self._completions:
             self._complete(self._completions.popleft(), now)
+        while self.fanout.behind:
+            client = self.fanout.behind.pop()
+            self.catch_up.follow(client, client.pos)
         if self.catch_up.step(now):
             self._wake()
         self.fanout.flush()

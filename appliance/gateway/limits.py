@@ -22,6 +22,12 @@ OVERLOAD_WAIT_SECONDS: Final = 1.0
 CATCH_UP_EVENTS: Final = 128
 """Events read and sent to one session in one step of catching up."""
 
+CATCH_UP_BYTES: Final = 64 * 1024
+"""Bytes of events after which a step ends early: a step must fit into a carrier's queue."""
+
+LIVE_BYTES: Final = 128 * 1024
+"""Bytes that one turn may collect for a live session; beyond, it goes on from the log."""
+
 CATCH_UP_SESSIONS: Final = 32
 """Sessions that take a step of catching up in one turn; the others wait for the next."""
 
