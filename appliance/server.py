@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hmac
 import logging
-import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -54,10 +53,6 @@ TICK_SECONDS: Final = 1.0
 
 RENEWAL_CHECK_SECONDS: Final = 3_600.0
 """How often the certificate's age is looked at."""
-
-SWITCH_SECONDS: Final = 0.0005
-"""How long a busy thread may keep the others waiting: the writer comes back from each fsync and
-needs the interpreter at once, where Python's own 5 ms would be most of a message's latency."""
 
 WORKER_THREADS: Final = 2
 """Threads for password checks and other long computations."""
@@ -158,7 +153,6 @@ class Appliance:
         self._token = trio.lowlevel.current_trio_token()
         self.site.attach(self.gateway.delivered, self._writer_failed)
         if not self._inline:
-            sys.setswitchinterval(SWITCH_SECONDS)
             self.site.writer.start()
         try:
             async with trio.open_nursery() as nursery:
