@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 import trio
+from aioquic.quic.events import HandshakeCompleted
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -75,6 +76,24 @@ def test_datagrams_come_back_and_long_ones_take_the_stream() -> None:
             for payload in (b"short", b"x" * 1_500):
                 await carrier.send_datagram(payload)
                 assert await carrier.receive() == payload
+
+    trio.run(main)
+
+
+def test_there_is_no_ticket_for_early_data() -> None:
+    """Without session tickets a client can never send 0-RTT data, which could be replayed."""
+
+    async def main() -> None:
+        tickets: list[object] = []
+        async with serving() as server:
+            client = RawClient(server.port)
+            client.quic._session_ticket_handler = tickets.append  # aioquic takes it at birth only
+            await client.connect()
+            assert await client.echo(b"after the handshake") == b"after the handshake"
+            assert tickets == []
+            finished = client.saw(HandshakeCompleted)
+            assert finished is not None
+            assert not finished.early_data_accepted
 
     trio.run(main)
 
