@@ -20,6 +20,7 @@ is answered with an error and the connection kept, but a stranger gets only a fe
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import NamedTuple
@@ -251,7 +252,7 @@ class Session:
     def _limited(self, rule: Rule, request: int | None, wait: float) -> Effect:
         if rule.cost is Cost.SIGNAL:
             return Nothing()
-        return Reply(self.error("rate.limited", request, round(wait, 3)))
+        return Reply(self.error("rate.limited", request, math.ceil(wait * 1_000) / 1_000))
 
     def _error(self, code: str, request: int | None) -> Effect:
         frame = self.error(code, request)

@@ -78,9 +78,11 @@ async def carrier_of(organisation: Organisation, name: str) -> AsyncIterator[Car
     }
     async with trio.open_nursery() as nursery:
         carrier = await openers[name](nursery)
-        yield carrier
-        await carrier.aclose()
-        nursery.cancel_scope.cancel()
+        try:
+            yield carrier
+        finally:
+            await carrier.aclose()
+            nursery.cancel_scope.cancel()
 
 
 async def sign_in(carrier: Carrier, organisation: Organisation, login: str) -> schema.Welcome:

@@ -158,6 +158,16 @@ def test_commands_beyond_the_rate_are_told_when_to_come_back() -> None:
     assert isinstance(session.receive(FRAMES[schema.Send], 6.0), Run)
 
 
+def test_the_wait_told_is_never_nothing() -> None:
+    session = Session(1_000.0)
+    session.state = State.READY
+    for step in range(2_500):
+        effect = session.receive(FRAMES[schema.Send], step * 1e-6)
+        if isinstance(effect, Reply):
+            assert isinstance(effect.frame, schema.Err)
+            assert effect.frame.after >= 0.001
+
+
 def test_signals_beyond_their_rate_are_dropped_in_silence() -> None:
     session = session_in(State.FOLLOWING)
     burst = int(2 * SIGNALS_PER_SECOND)
