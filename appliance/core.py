@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import nacl.signing
 
-from appliance import health
+from appliance import collector, health
 from appliance.context import Actor, Context, Outcome
 from appliance.directory import decide as directory_decide
 from appliance.directory.state import Directory
@@ -98,9 +98,10 @@ class Core:
 
         O(streams + registers): names, roles, devices, titles and members are opened.
         """
-        core = cls(Streams.load(txn, vault, entropy), entropy)
-        core.log = OpLog.open(txn, vault, core.streams, fence, entropy=entropy, sign=core.sign)
-        core._load(txn)
+        with collector.paused():
+            core = cls(Streams.load(txn, vault, entropy), entropy)
+            core.log = OpLog.open(txn, vault, core.streams, fence, entropy=entropy, sign=core.sign)
+            core._load(txn)
         return core
 
     def sign(self, data: bytes) -> bytes:

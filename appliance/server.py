@@ -14,13 +14,13 @@ from __future__ import annotations
 import hmac
 import logging
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, Final
 
 import trio
 
-from appliance import certificates, health, metrics
+from appliance import certificates, collector, health, metrics
 from appliance.blame import blame
 from appliance.config import Config, SessionsSection, split_address
 from appliance.context import SITE, Actor, Outcome
@@ -155,21 +155,26 @@ class Appliance:
         if not self._inline:
             self.site.writer.start()
         try:
-            async with trio.open_nursery() as nursery:
-                self._nursery = nursery
-                nursery.start_soon(self.network.serve, self.gateway)
-                nursery.start_soon(self._watch_seconds)
-                nursery.start_soon(self._watch_probes)
-                nursery.start_soon(self._watch_certificate)
-                if self.config.metrics.listen:
-                    await nursery.start(self._serve_metrics)
-                task_status.started()
-                await self._stop.wait()
-                nursery.cancel_scope.cancel()
+            # The site is in memory by now and stays; connections come and go after this.
+            with nullcontext() if self._inline else collector.at_rest():
+                await self._serve(task_status)
         finally:
             self.site.close()
         if self.site.failure is not None:
             raise self.site.failure
+
+    async def _serve(self, task_status: trio.TaskStatus[None]) -> None:
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            nursery.start_soon(self.network.serve, self.gateway)
+            nursery.start_soon(self._watch_seconds)
+            nursery.start_soon(self._watch_probes)
+            nursery.start_soon(self._watch_certificate)
+            if self.config.metrics.listen:
+                await nursery.start(self._serve_metrics)
+            task_status.started()
+            await self._stop.wait()
+            nursery.cancel_scope.cancel()
 
     async def drain(self) -> None:
         """Stop in good order: no new sessions, answers for what is in flight, ``bye``, stop."""
