@@ -9,7 +9,9 @@ local pseudonyms, positions and times only, never an id that is known outside th
     LOG           origin u32, seq u64                            record header, skeleton, seal
     ORIGIN        origin u32                                     NodeId, Inc, public key
     SEGMENT       origin u32, first seq u64                      statement, signature
-    LEDGER        leaf index u64                                 leaf hash
+    LEDGER        origin u32, level u8, index u64                tree node; see ``store.ledger``
+    CHECKPOINT    origin u32, size u64                           signed note
+    SCOPE         run u64, piece u32                             32 bytes for each part destroyed
     STREAM        stream u64                                     sealed stream identity
     TREE          class u16                                      tree u32, next slot u64
     FOREST        tree u32, level u8, index u48                  126 child keys, sealed
@@ -24,6 +26,8 @@ local pseudonyms, positions and times only, never an id that is known outside th
     IDEMPOTENCY   device u64, counter u64                        origin u32, seq u64, state u8
     TARGET        origin u32, seq u64 (root), origin u32, seq    ops that die with the root
     URGENT        due ms u64, origin u32, seq u64                open urgent message
+    CALENDAR      class u16, day u32, stream u64                 surviving messages u32
+    ANCHOR        pos u64                                        trusted time, Unix ms u64
 """
 
 from __future__ import annotations
@@ -43,6 +47,8 @@ class Table(IntEnum):
     ORIGIN = 0x11
     SEGMENT = 0x12
     LEDGER = 0x13
+    CHECKPOINT = 0x14
+    SCOPE = 0x15
     STREAM = 0x20
     TREE = 0x21
     FOREST = 0x22
@@ -57,6 +63,8 @@ class Table(IntEnum):
     IDEMPOTENCY = 0x37
     TARGET = 0x38
     URGENT = 0x39
+    CALENDAR = 0x3A
+    ANCHOR = 0x3B
 
 
 VIEWS = frozenset(table for table in Table if table >= Table.REGISTER)
@@ -116,7 +124,9 @@ def index48(value: int) -> bytes:
 LOG = Layout(Table.LOG, "I", "Q")
 ORIGIN = Layout(Table.ORIGIN, "I")
 SEGMENT = Layout(Table.SEGMENT, "I", "Q")
-LEDGER = Layout(Table.LEDGER, "Q")
+LEDGER = Layout(Table.LEDGER, "I", "B", "Q")
+CHECKPOINT = Layout(Table.CHECKPOINT, "I", "Q")
+SCOPE = Layout(Table.SCOPE, "Q", "I")
 STREAM = Layout(Table.STREAM, "Q")
 TREE = Layout(Table.TREE, "H")
 FOREST = Layout(Table.FOREST, "I", "B", "6s")
@@ -131,3 +141,5 @@ RECEIPT = Layout(Table.RECEIPT, "Q", "Q")
 IDEMPOTENCY = Layout(Table.IDEMPOTENCY, "Q", "Q")
 TARGET = Layout(Table.TARGET, "I", "Q", "I", "Q")
 URGENT = Layout(Table.URGENT, "Q", "I", "Q")
+CALENDAR = Layout(Table.CALENDAR, "H", "I", "Q")
+ANCHOR = Layout(Table.ANCHOR, "Q")

@@ -1,0 +1,261 @@
+"""Define the bodies of operations on policy, holds, approvals, destruction, time and the ledger."""
+
+from __future__ import annotations
+
+from appliance.operations.base import UNSIGNED, BodyStruct, Signed
+from appliance.policy.predicate import Predicate
+from appliance.policy.rules import Policy
+
+# --- policy, holds, approvals -----------------------------------------------------------------
+
+
+class PolicySet(BodyStruct, frozen=True):
+    """A version of the retention policy, complete: version from 1, its rules, its classes.
+
+    Every version stays: a looser minimum counts for what comes after it only.
+    """
+
+    version: int
+    policy: Policy
+    reason: str
+    request: int = 0
+    signed: Signed = UNSIGNED
+
+
+class HoldPlaced(BodyStruct, frozen=True):
+    """A legal hold, by its number: what it covers and why."""
+
+    hold: int
+    name: str
+    predicate: Predicate
+    reason: str
+    signed: Signed = UNSIGNED
+
+
+class HoldReleased(BodyStruct, frozen=True):
+    """A legal hold ends, by the approved ``request``."""
+
+    hold: int
+    request: int
+    reason: str
+    signed: Signed = UNSIGNED
+
+
+class RequestMade(BodyStruct, frozen=True):
+    """An act that takes two people, asked for by the first.
+
+    ``act`` and ``arguments`` (canonical JSON) say what is to be done, ``dry_run`` is the
+    SHA-256 of what it would do now (empty when it has no dry run) and ``records`` how many
+    records that are. It may be carried out ``cooling_ms`` after its approval, and not at all
+    unless approved by ``expires_ms`` (Unix ms). ``digest`` is what the second person signs.
+    """
+
+    request: int
+    act: str
+    arguments: str
+    reason: str
+    dry_run: bytes
+    records: int
+    cooling_ms: int
+    expires_ms: int
+    digest: bytes
+    public_key: bytes
+    signed: Signed = UNSIGNED
+
+
+class RequestApproved(BodyStruct, frozen=True):
+    """The second person agrees; ``public_key`` is the key that signed."""
+
+    request: int
+    public_key: bytes
+    signed: Signed = UNSIGNED
+
+
+class RequestClosed(BodyStruct, frozen=True):
+    """A request is over: done, rejected, expired or outgrown."""
+
+    request: int
+    outcome: str
+    reason: str = ""
+    signed: Signed = UNSIGNED
+
+
+# --- destruction ------------------------------------------------------------------------------
+
+
+class Approval(BodyStruct, frozen=True):
+    """Who asked or agreed: person id, Ed25519 public key, and what they signed."""
+
+    person: bytes
+    public_key: bytes
+    signed: Signed
+
+
+class DayCount(BodyStruct, frozen=True):
+    """Records of one class born on one day (days since 1970); 0 stands for one to four."""
+
+    retention_class: str
+    day: int
+    records: int
+
+
+class DestructionIntent(BodyStruct, frozen=True):
+    """One slice of a run: committed together with the loss of its keys.
+
+    ``scope_root`` is the RFC 6962 root over HMAC-SHA-256(scope key, OpId) of the slice's
+    parts; ``generation`` the root that the keys die with.
+    """
+
+    run: int
+    piece: int
+    cause: str
+    request: int
+    policy_version: int
+    scope_key: bytes
+    scope_root: bytes
+    parts: int
+    counts: tuple[DayCount, ...]
+    generation: int
+
+
+class ReplicaState(BodyStruct, frozen=True):
+    """How far a key replica has followed: its name and the generation it has acknowledged."""
+
+    name: str
+    generation: int
+
+
+class DestructionConfirmed(BodyStruct, frozen=True):
+    """A run is over: its keys are effaced. Everything a certificate says, except the proofs.
+
+    ``cause`` is expiry, recall, erasure, order or decommission; ``state`` is LOCAL, REPLICAS or
+    COMPLETE. ``scope_root`` covers all slices, in order. ``generations`` are the first and last
+    root that died, ``evidence`` what was seen on the key directory's device. Times in Unix ms.
+    """
+
+    run: int
+    cause: str
+    request: int
+    dry_run: bytes
+    approvals: tuple[Approval, ...]
+    policy_version: int
+    policy_hash: bytes
+    parts: int
+    counts: tuple[DayCount, ...]
+    held_back: int
+    scope_root: bytes
+    scope_size: int
+    generations: tuple[int, int]
+    tier: str
+    evidence: tuple[str, ...]
+    replicas: tuple[ReplicaState, ...]
+    state: str
+    devices_asked: int
+    devices_answered: int
+    started_ms: int
+    confirmed_ms: int
+    clock: str
+    program: str
+
+
+class ConversationWiped(BodyStruct, frozen=True):
+    """Messages of the conversation are destroyed: inclusive ranges of timeline keys."""
+
+    run: int
+    ranges: tuple[tuple[int, int], ...]
+
+
+class ConversationFiled(BodyStruct, frozen=True):
+    """Which retention class and labels a conversation has, and had.
+
+    ``past`` lists earlier classes as (class, last position it covered): a minimum that ran
+    then goes on. ``case_closed_ms`` is 0 while the case is open.
+    """
+
+    retention_class: int
+    labels: tuple[str, ...]
+    case_closed_ms: int
+    past: tuple[tuple[int, int], ...]
+    signed: Signed = UNSIGNED
+
+
+class DeviceWiped(BodyStruct, frozen=True):
+    """The device has dropped what runs up to this one destroyed."""
+
+    run: int
+
+
+# --- time, ledger, replicas -------------------------------------------------------------------
+
+
+class ClockAnchor(BodyStruct, frozen=True):
+    """It was ``at_ms`` (Unix ms) by the trusted ``source`` when everything before was there."""
+
+    at_ms: int
+    source: str
+
+
+class ClockChanged(BodyStruct, frozen=True):
+    """Destruction is suspended because of a jump, or resumed by request; times in Unix ms."""
+
+    suspended: bool
+    expected_ms: int
+    seen_ms: int
+    request: int = 0
+    signed: Signed = UNSIGNED
+
+
+class DayKey(BodyStruct, frozen=True):
+    """The key that signs checkpoints from ``day`` (days since 1970), certified by the site."""
+
+    day: int
+    public_key: bytes
+    signature: bytes
+
+
+class SiteSucceeds(BodyStruct, frozen=True):
+    """This incarnation follows another: first leaf of its ledger.
+
+    ``size`` and ``root`` are of the old ledger as found, ``reason`` says why.
+    """
+
+    incarnation: int
+    size: int
+    root: bytes
+    reason: str
+
+
+class PrivilegedRead(BodyStruct, frozen=True):
+    """Somebody with a right beyond their own conversations read something.
+
+    ``what`` names the kind of read; ``target`` is the packed OpId of a record shown, if one.
+    """
+
+    what: str
+    target: bytes
+    request: int
+    signed: Signed = UNSIGNED
+
+
+class ReplicaNamed(BodyStruct, frozen=True):
+    """A key replica exists, by number: its name and random id; destruction waits for it."""
+
+    replica: int
+    name: str
+    identity: bytes
+
+
+class ReplicaRetired(BodyStruct, frozen=True):
+    """A key replica is waited for no more, by the approved ``request``."""
+
+    replica: int
+    request: int
+    signed: Signed = UNSIGNED
+
+
+class SiteDecommissioned(BodyStruct, frozen=True):
+    """The site ends: the root goes with run ``run``."""
+
+    run: int
+    request: int
+    signed: Signed = UNSIGNED
