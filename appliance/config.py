@@ -99,6 +99,18 @@ class KeysSection(Section, frozen=True):
     ] = ""
 
 
+class ReplicasSection(Section, frozen=True):
+    """Copies of the keys on other devices; without one no backup can be restored."""
+
+    directories: Annotated[
+        tuple[str, ...],
+        Meta(
+            max_length=8,
+            description="Directories of key replicas; `strongroom key-replica add` makes them.",
+        ),
+    ] = ()
+
+
 class StoreSection(Section, frozen=True):
     """The database."""
 
@@ -182,6 +194,7 @@ class Config(Section, frozen=True):
     listen: ListenSection = ListenSection()
     tls: TlsSection = TlsSection()
     keys: KeysSection = KeysSection()
+    replicas: ReplicasSection = ReplicasSection()
     store: StoreSection = StoreSection()
     metrics: MetricsSection = MetricsSection()
     sessions: SessionsSection = SessionsSection()
@@ -344,6 +357,11 @@ def key_directory(config: Config, data: Path) -> Path:
     """Return the key directory in force for a data directory, which need not exist."""
     configured = config.keys.directory or f"{data}-keys"
     return Path(os.path.normpath(data / configured))
+
+
+def replica_directories(config: Config, data: Path) -> tuple[Path, ...]:
+    """Return the directories of key replicas for a data directory; they need not exist."""
+    return tuple(Path(os.path.normpath(data / name)) for name in config.replicas.directories)
 
 
 def secret_path(name: str, data: Path, environ: Mapping[str, str] | None = None) -> Path:

@@ -17,20 +17,39 @@ from appliance import collector, health
 from appliance.context import Actor, Context, Outcome
 from appliance.directory import decide as directory_decide
 from appliance.directory.state import Directory
+from appliance.disposal import calendar
+from appliance.disposal.decide import DECISIONS as DISPOSAL
+from appliance.disposal.decide_end import DECIDED, STILL_DECIDED
+from appliance.disposal.judge import Judge
+from appliance.disposal.state import Disposal
 from appliance.messaging import DECISIONS as MESSAGING
+from appliance.messaging.answers import DESTROYED
 from appliance.messaging.state import Conversations
-from appliance.operations import SPECS, BodyStruct, Kind, SecretSlot, SiteSecret, decode
+from appliance.messaging.timeline import IsOver, never_over
+from appliance.operations import (
+    SPECS,
+    BodyStruct,
+    ConversationFiled,
+    Kind,
+    SecretSlot,
+    SiteSecret,
+    SiteSucceeds,
+    decode,
+    encode,
+)
+from appliance.policy.clock import Reading
 from store.engine.contract import Reader
 from store.engine.txn import Txn
 from store.errors import FormatError, IntegrityError
 from store.fence import Fence
-from store.ids import Stream, StreamKind
-from store.oplog import Draft, Op, OpLog
-from store.ports import Entropy
+from store.ids import SITE_STREAM, Stream, StreamKind
+from store.ledger import Ledger
+from store.oplog import Draft, Op, OpClass, OpLog
+from store.ports import Clock, Entropy
 from store.records import Record
 from store.streams import Streams
 from store.tables import IDEMPOTENCY, LOG, REGISTER
-from store.vault import Vault
+from store.vault import AUDIT, CONTROL, Vault
 from transports.wire.errors import Refusal
 
 SECRET_BYTES: Final = 32
@@ -62,14 +81,17 @@ class Core:
     ``decide`` and ``append`` belong to the writer's thread; reading is safe from any.
     """
 
-    def __init__(self, streams: Streams, entropy: Entropy) -> None:
+    def __init__(self, vault: Vault, streams: Streams, entropy: Entropy) -> None:
+        self.vault = vault
         self.streams = streams
         self.entropy = entropy
         self.directory = Directory()
+        self.disposal = Disposal()
         self.conversations = Conversations(streams)
         self.site_name = ""
         self.secrets: dict[int, bytes] = {}
         self._signing_key: nacl.signing.SigningKey | None = None
+        self._machine: Clock | None = None
         self.log: OpLog
 
     # --- birth and start ------------------------------------------------------------------------
@@ -79,7 +101,7 @@ class Core:
         cls, txn: Txn, vault: Vault, fence: Fence, entropy: Entropy, signing_seed: bytes
     ) -> Core:
         """Begin a new site's log in ``txn``; its first operations are for the caller to append."""
-        core = cls(Streams(vault, entropy), entropy)
+        core = cls(vault, Streams(vault, entropy), entropy)
         core._signing_key = nacl.signing.SigningKey(signing_seed)
         core.log = OpLog.create(
             txn,
@@ -99,10 +121,37 @@ class Core:
         O(streams + registers): names, roles, devices, titles and members are opened.
         """
         with collector.paused():
-            core = cls(Streams.load(txn, vault, entropy), entropy)
+            core = cls(vault, Streams.load(txn, vault, entropy), entropy)
             core.log = OpLog.open(txn, vault, core.streams, fence, entropy=entropy, sign=core.sign)
             core._load(txn)
         return core
+
+    def succeed(self, txn: Txn, reason: str, now_ms: int) -> None:
+        """Say in a new incarnation which one it follows: the first leaf of its ledger.
+
+        To be called once after ``OpLog.renew``, before anything else is appended.
+        """
+        own = sorted(number for number, row in self.log.origins.items() if row.is_own)
+        if len(own) < 2:
+            return
+        before = Ledger.open(txn, own[-2])
+        incarnation = self.log.origins[own[-2]].origin.incarnation
+        body = SiteSucceeds(incarnation, before.size, before.root(), reason)
+        draft = Draft(
+            Kind.SITE_SUCCEEDS, OpClass.PRIVILEGED, SITE_STREAM, CONTROL, body=encode(body)
+        )
+        self.append(txn, draft, body, now_ms)
+
+    def wake(self, machine: Clock) -> None:
+        """Take the machine's clock, and go on with proven time from what the log says."""
+        self._machine = machine
+        self.disposal.wake(self.reading())
+
+    def reading(self) -> Reading:
+        """Return what the machine's clocks say now."""
+        assert self._machine is not None, "wake comes first"
+        machine = self._machine
+        return Reading(machine.wall_ms(), machine.boot(), machine.uptime_ms())
 
     def sign(self, data: bytes) -> bytes:
         """Sign with the site's Ed25519 key (20 us)."""
@@ -120,6 +169,7 @@ class Core:
         for op in sorted(ops, key=lambda op: op.pos):
             self._fold(op, decode_body(op))
         self.conversations.load(reader, self.log)
+        self.disposal.load(reader)
 
     # --- decisions ------------------------------------------------------------------------------
 
@@ -128,9 +178,8 @@ class Core:
 
         Whatever was appended is in ``txn``; the caller rolls back when this raises.
         """
-        decision = DECISIONS.get(type(command))
-        if decision is None:
-            raise Refusal("request.unknown")
+        if self.disposal.decommissioned is not None and type(command) not in STILL_DECIDED:
+            raise Refusal(DECIDED)
         if actor.device and self.directory.is_void(actor.person, actor.device, now_ms):
             raise Refusal("auth.revoked")
         context = Context(
@@ -143,8 +192,13 @@ class Core:
             self.append,
             lambda origin, seq: self.log.read(txn, origin, seq),
         )
-        reply = decision(context, command)
-        return Outcome(reply, tuple(context.ops))
+        decision = DECISIONS.get(type(command))
+        if decision is not None:
+            return Outcome(decision(context, command), tuple(context.ops))
+        weighty = DISPOSAL.get(type(command))
+        if weighty is None:
+            raise Refusal("request.unknown")
+        return Outcome(weighty(self, context, command), tuple(context.ops))
 
     def append(self, txn: Txn, draft: Draft, body: BodyStruct, now_ms: int) -> Op:
         """Append one operation and let rows and memory follow."""
@@ -156,17 +210,84 @@ class Core:
         """Write the views' rows of an operation and fold it into memory."""
         now_ms = op.received_ms
         spec = SPECS[Kind(op.kind)]
-        place = _OP_PLACE.pack(op.origin, op.id.seq)
         if spec.is_register:
             item = self._item(txn, spec.item, op, body, now_ms)
+            place = _OP_PLACE.pack(op.origin, op.id.seq)
             txn.put(REGISTER.key(op.pseudonym, op.kind, item), place)
         if op.counter:
             device = self.streams.ensure(txn, Stream(StreamKind.DEVICE, op.device), now_ms)
             row = _IDEMPOTENCY_ROW.pack(op.origin, op.id.seq, 0)
             txn.put(IDEMPOTENCY.key(device, op.counter), row)
+        if op.kind == Kind.CONVERSATION_FILED:
+            self._refile(txn, op, body)
         self._fold(op, body, txn)
         self.directory.apply(txn, op, body)
         self.conversations.apply(txn, op, body)
+        self.disposal.apply(txn, op, body)
+        self._count(txn, op, 1)
+
+    def forget(self, txn: Txn, op: Op) -> None:
+        """Take an operation that is being destroyed out of rows and memory.
+
+        LOG, FEED and TIMELINE are the store's to clear. A retry of its command is told that it
+        was destroyed.
+        """
+        key = self.register_key(op)
+        if key is not None and txn.get(key) == _OP_PLACE.pack(op.origin, op.id.seq):
+            txn.delete(key)
+        if op.counter:
+            device = self.streams.pseudonym(Stream(StreamKind.DEVICE, op.device))
+            if device is not None:
+                row = _IDEMPOTENCY_ROW.pack(op.origin, op.id.seq, DESTROYED)
+                txn.put(IDEMPOTENCY.key(device, op.counter), row)
+        self._count(txn, op, -1)
+        self.directory.forget(txn, op)
+        self.conversations.forget(txn, op)
+        self.disposal.forget(txn, op)
+
+    def register_key(self, op: Op) -> bytes | None:
+        """Return the key of the register that an operation sets; None when it sets none."""
+        spec = SPECS[Kind(op.kind)]
+        if not spec.is_register or op.body is None:
+            return None
+        item = 0
+        if spec.item:
+            value = op.actor if spec.item == "actor" else getattr(decode_body(op), spec.item)
+            if isinstance(value, int):
+                item = value
+            else:
+                known = self.streams.pseudonym(Stream(_ITEM_STREAMS[spec.item], value))
+                if known is None:
+                    return None
+                item = known
+        return REGISTER.key(op.pseudonym, op.kind, item)
+
+    def retention_class(self, op: Op) -> int | None:
+        """Return the class whose calendar counts an operation; None when no age ends it.
+
+        Messages count in their conversation's present class, entries of the audit in theirs.
+        What targets a message goes with it, whatever its own age.
+        """
+        if op.kind == Kind.MESSAGE and not op.target:
+            conversation = self.conversations.get(op.conversation)
+            return None if conversation is None else conversation.retention_class
+        if SPECS[Kind(op.kind)].retention_class == AUDIT:
+            return AUDIT
+        return None
+
+    def _count(self, txn: Txn, op: Op, change: int) -> None:
+        number = self.retention_class(op)
+        if number is not None:
+            day = self.disposal.day_at(op.pos)
+            calendar.note(txn, number, day, op.feed, change)
+
+    def _refile(self, txn: Txn, op: Op, body: BodyStruct) -> None:
+        """Let the calendar follow a conversation into another class, before memory does."""
+        assert isinstance(body, ConversationFiled)
+        known = self.conversations.get(op.stream.id)
+        if known is not None:
+            days = self.disposal.days_between(known.created.pos, op.pos)
+            calendar.move(txn, op.feed, known.retention_class, body.retention_class, days)
 
     def _item(self, txn: Txn, item: str, op: Op, body: BodyStruct, now_ms: int) -> int:
         if not item:
@@ -186,6 +307,7 @@ class Core:
         if txn is None:
             self.directory.fold(op, body, None)
             self.conversations.fold(op, body, None)
+            self.disposal.fold(op, body, None)
 
     def _adopt(self, secret: SiteSecret) -> None:
         self.secrets[secret.slot] = secret.value
@@ -193,6 +315,22 @@ class Core:
             self._signing_key = nacl.signing.SigningKey(secret.value)
         elif secret.slot == SecretSlot.TENANT:
             self.conversations.tenant_secret = secret.value
+
+    def place_in(self, value: bytes) -> tuple[int, int]:
+        """Read a REGISTER row's value: origin number and seq of the newest operation."""
+        origin, seq = _OP_PLACE.unpack(value)
+        return origin, seq
+
+    def is_over(self) -> IsOver:
+        """Return what tells of messages that they have reached their end, as of this moment.
+
+        By the clock for readers, so that a record is read no more from its maximum on, also
+        before its destruction comes to it; what is held stays readable.
+        """
+        if not self.disposal.policies.current.rules:
+            return never_over
+        judge, reading_ms = Judge(self), self.disposal.clock.reading_ms(self.reading())
+        return lambda op: judge.is_over(op, reading_ms)
 
     # --- for the gateway and the checks ---------------------------------------------------------
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -16,6 +16,7 @@ from typing import Final
 from appliance import certificates
 from appliance.findings import Finding, Severity
 from appliance.health import CLOCK_FLOOR_MS, DISK_FLOOR_BYTES
+from appliance.replicas import ReplicaStatus
 from appliance.site import Site
 
 CERTIFICATE_WARNING: Final = timedelta(days=14)
@@ -99,12 +100,76 @@ def examine_site(site: Site, data_dir: Path | None) -> Iterator[Finding]:
             "Raise the service's LimitMEMLOCK, or switch swap off.",
         )
     yield from _examine_space(site, data_dir)
-    yield Finding(
-        "keys.no_replica",
-        Severity.NOTICE,
-        "there is no key replica on a second device",
-        "Put the key directory on mirrored storage: losing it loses every record.",
-    )
+
+
+def examine_replicas(statuses: Sequence[ReplicaStatus], now_ms: int) -> Iterator[Finding]:
+    """Yield findings about the key replicas: none, one that does not follow, one out of place."""
+    if not statuses:
+        yield Finding(
+            "keys.no_replica",
+            Severity.NOTICE,
+            "there is no key replica: no backup can be restored without one",
+            "Add one on a device of its own: strongroom key-replica add DIR.",
+        )
+    for status in statuses:
+        if status.is_behind(now_ms):
+            yield Finding(
+                "keys.replica_behind",
+                Severity.WARNING,
+                f"the key replica in {status.name} does not follow{_why(status, now_ms)}",
+                "See that its device is there and writable; destruction waits for it.",
+            )
+        if not status.is_apart:
+            yield Finding(
+                "keys.replica_same_device",
+                Severity.NOTICE,
+                f"the key replica in {status.name} is on the device of data or keys",
+                "Move it to a device of its own: one fault would take both.",
+            )
+
+
+def examine_disposal(site: Site) -> Iterator[Finding]:
+    """Yield findings about retention: no rules, no time, a jump, runs that replicas hold up."""
+    known = site.core.disposal
+    if not known.policies.current.rules:
+        yield Finding(
+            "policy.none",
+            Severity.NOTICE,
+            "no retention rule is set: nothing ends by age",
+            "Set one: strongroom policy list, then strongroom policy set.",
+        )
+    if known.policies.current.clock == "none":
+        yield Finding(
+            "clock.no_source",
+            Severity.NOTICE,
+            "the policy names no trusted time source: nothing is destroyed",
+            'Name one in the policy: clock = "system", where this machine\'s clock is cared for.',
+        )
+    if known.is_suspended:
+        yield Finding(
+            "clock.suspended",
+            Severity.FAILURE,
+            "the wall clock jumped: destruction is suspended",
+            "Set the clock right; two officers then confirm it: strongroom clock resume.",
+        )
+    behind = [
+        run.intent.run
+        for run in known.runs.values()
+        if run.confirmed is not None and run.confirmed.state != "COMPLETE"
+    ]
+    if behind:
+        yield Finding(
+            "destruction.incomplete",
+            Severity.WARNING,
+            f"{len(behind)} destruction runs wait for key replicas, the oldest is {behind[0]}",
+            "Bring the replica back, or retire it with two officers: key-replica status.",
+        )
+
+
+def _why(status: ReplicaStatus, now_ms: int) -> str:
+    lag = status.lag_seconds(now_ms)
+    since = "" if lag is None else f" for {lag:.0f} s"
+    return since + (f": {status.error}" if status.error else "")
 
 
 def examine_certificate(not_after: datetime, now_ms: int) -> Iterator[Finding]:

@@ -16,12 +16,13 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Metric(NamedTuple):
-    """One figure: name without prefix, type, help, value."""
+    """One figure: name without prefix, type, help, value, and what tells it from others."""
 
     name: str
     kind: str
     help: str
     value: float
+    label: str = ""
 
 
 def metrics(appliance: Appliance) -> Iterator[Metric]:
@@ -52,18 +53,61 @@ def metrics(appliance: Appliance) -> Iterator[Metric]:
     yield Metric("store_used_bytes", "gauge", "Bytes of the map in use.", engine.used_bytes)
     yield Metric("store_map_bytes", "gauge", "Size of the map.", engine.capacity_bytes)
     yield Metric("people", "gauge", "Persons in the directory.", len(core.directory))
+    yield from _disposal(appliance)
+    yield from _replicas(appliance)
     if isinstance(appliance.network, RealNetwork):
         for name, value in appliance.network.figures().items():
             kind = "counter" if name.endswith("_total") else "gauge"
             yield Metric(name, kind, f"Transport figure {name}.", value)
 
 
+def _disposal(appliance: Appliance) -> Iterator[Metric]:
+    """Yield the figures of retention; the age of the oldest record is worth an alarm."""
+    core = appliance.site.core
+    known, service = core.disposal, appliance.disposal
+    confirmed = sum(run.confirmed is not None for run in known.runs.values())
+    destroyed = sum(each.destroyed for each in service.progress)
+    yield Metric("policy_version", "gauge", "Version of the policy.", known.policies.number)
+    yield Metric("holds", "gauge", "Active legal holds.", len(known.active))
+    open_requests = sum(request.is_open for request in known.requests.values())
+    yield Metric("requests_open", "gauge", "Requests that are not over.", open_requests)
+    yield Metric("destruction_runs_total", "counter", "Confirmed runs.", confirmed)
+    yield Metric("records_destroyed_total", "counter", "Records ended since start.", destroyed)
+    yield Metric("clock_suspended", "gauge", "1 while destruction waits.", known.is_suspended)
+    yield Metric("ledger_leaves", "gauge", "Leaves of the ledger.", core.log.ledger.size)
+    for name, seconds in service.oldest_seconds().items():
+        label = f'class="{name}"'
+        help_text = "Age of the oldest surviving record, by days."
+        yield Metric("oldest_record_seconds", "gauge", help_text, seconds, label)
+    for status in appliance.replicas.statuses:
+        lag = status.lag_seconds(core.reading().wall_ms)
+        if lag is not None:
+            label = f'identity="{status.identity.hex()[:8]}"'
+            yield Metric("key_replica_lag_seconds", "gauge", "Since it followed.", lag, label)
+
+
+def _replicas(appliance: Appliance) -> Iterator[Metric]:
+    statuses = appliance.replicas.statuses
+    now_ms, generation = appliance.site.ports.clock.wall_ms(), appliance.site.vault.generation
+    behind = sum(status.is_behind(now_ms) for status in statuses)
+    oldest = min((status.synced_ms for status in statuses), default=now_ms)
+    yield Metric("key_generation", "gauge", "Root keys that there have been.", generation)
+    yield Metric("key_replicas", "gauge", "Key replicas.", len(statuses))
+    yield Metric("key_replicas_behind", "gauge", "Key replicas that do not follow.", behind)
+    lag = max(0, now_ms - oldest) / 1000
+    yield Metric("key_replica_lag_seconds", "gauge", "Age of the oldest key replica.", lag)
+
+
 def render(appliance: Appliance) -> str:
     """Return the figures as text."""
-    lines = []
+    lines: list[str] = []
+    told = ""
     for metric in metrics(appliance):
         name = PREFIX + metric.name
-        lines.append(f"# HELP {name} {metric.help}")
-        lines.append(f"# TYPE {name} {metric.kind}")
-        lines.append(f"{name} {float(metric.value):g}")
+        if name != told:
+            lines.append(f"# HELP {name} {metric.help}")
+            lines.append(f"# TYPE {name} {metric.kind}")
+            told = name
+        sample = f"{name}{{{metric.label}}}" if metric.label else name
+        lines.append(f"{sample} {float(metric.value):g}")
     return "\n".join(lines) + "\n"

@@ -5,6 +5,8 @@ run
  ├ sign-in tasks      each with an error boundary of its own
  ├ seconds            expired sessions, urgent messages due, background mode
  ├ probes             a durable write every few seconds, for /readyz
+ ├ replicas           the keys' copies follow, each in a task of its own
+ ├ disposal           the clock, the ledger, requests, and records whose time has come
  └ certificates       the leaf renews by itself
 the writer's thread   started first, stopped last (none in a simulation: ``inline``)
 """
@@ -13,7 +15,7 @@ from __future__ import annotations
 
 import hmac
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -22,10 +24,19 @@ import trio
 
 from appliance import certificates, collector, health, metrics
 from appliance.blame import blame
-from appliance.config import Config, SessionsSection, split_address
+from appliance.config import (
+    Config,
+    SessionsSection,
+    key_directory,
+    replica_directories,
+    split_address,
+)
 from appliance.context import SITE, Actor, Outcome
 from appliance.directory.limits import DAY_MS
 from appliance.directory.policy import Lifetimes
+from appliance.disposal.commands import NameReplica
+from appliance.disposal.ending import Ending
+from appliance.disposal.service import Disposal
 from appliance.gateway.gateway import Gateway
 from appliance.gateway.signin import SignIn
 from appliance.health import Health
@@ -33,6 +44,7 @@ from appliance.limits import BODY_BYTES, CONVERSATIONS_PER_PERSON, HISTORY_ITEMS
 from appliance.messaging import commands as messaging_commands
 from appliance.network import Network, RealNetwork
 from appliance.operations import SecretSlot
+from appliance.replicas import FOLLOW_SECONDS, Place, Replicas, ReplicaStatus, places
 from appliance.site import Site
 from store.errors import StoreError
 from store.tables import URGENT
@@ -97,6 +109,7 @@ class Appliance:
         config: every setting.
         network: where connections come from; None opens the configured port.
         data_dir: watched for free space; None in a simulation.
+        replica_places: where key replicas are, if not as the configuration says.
         inline: let the writer and blocking work run in the trio thread (simulation).
     """
 
@@ -107,6 +120,7 @@ class Appliance:
         *,
         network: Network | None = None,
         data_dir: Path | None = None,
+        replica_places: Sequence[Place] | None = None,
         inline: bool = False,
     ) -> None:
         self.site = site
@@ -140,6 +154,23 @@ class Appliance:
             self._limits(),
             self.network.wake,
         )
+        self.replicas = Replicas(
+            self._places(data_dir) if replica_places is None else replica_places,
+            site.ports.engine,
+            site.vault,
+            self._clock,
+            blocking=self._blocking if inline else None,
+            met=self._name_replica,
+        )
+        self.disposal = Disposal(
+            site.core,
+            site.ports.engine,
+            self.execute,
+            self._blocking,
+            self._followed,
+            lambda: self._clock.monotonic_ns() / 1e9,
+        )
+        self.ending = Ending(site, self.replicas, self._blocking, data_dir)
         if inline:
             self.gateway.run_inline = site.writer.run_pending
 
@@ -170,17 +201,40 @@ class Appliance:
             nursery.start_soon(self._watch_seconds)
             nursery.start_soon(self._watch_probes)
             nursery.start_soon(self._watch_certificate)
+            await nursery.start(self.replicas.run)
+            await self.disposal.begin()
+            nursery.start_soon(self.disposal.run)
             if self.config.metrics.listen:
                 await nursery.start(self._serve_metrics)
+            if self.site.core.disposal.decommissioned is not None:
+                self.network.stop_accepting()
             task_status.started()
             await self._stop.wait()
             nursery.cancel_scope.cancel()
+
+    async def expect_replicas(self) -> None:
+        """Raise ``Refusal`` unless every key replica is there, in step."""
+        await self.ending.expect_replicas()
+
+    async def finish(self) -> str:
+        """End all sessions, then the decommissioned site for ever; return the closing note.
+
+        ``drain`` comes next. Raises as ``Ending.finish``.
+        """
+        if self.site.core.disposal.decommissioned is not None:
+            self.network.stop_accepting()
+            await self.gateway.drain()
+        note = await self.ending.finish()
+        logger.warning("site.ended")
+        return note
 
     async def drain(self) -> None:
         """Stop in good order: no new sessions, answers for what is in flight, ``bye``, stop."""
         logger.info("server.draining")
         self.network.stop_accepting()
         await self.gateway.drain()
+        with suppress(StrongroomError, StoreError):
+            await self.disposal.end()
         if isinstance(self.network, RealNetwork):
             await self.network.leave()
         self._stop.set()
@@ -271,7 +325,28 @@ class Appliance:
             logger.error("timer.failed", extra={"error": error.code})
             return None
 
+    async def _name_replica(self, status: ReplicaStatus) -> None:
+        """Let destruction wait for a replica from now on."""
+        await self._attempt(NameReplica(status.name, status.identity))
+
+    async def _followed(self, generation: int) -> tuple[tuple[str, int], ...]:
+        """Wait a while until the key replicas have left a root that died; tell how far each is.
+
+        One that was named and is not followed here has followed to nowhere, until it is retired.
+        """
+        await self.replicas.reached(generation + 1, FOLLOW_SECONDS)
+        followed = {status.identity: status.generation for status in self.replicas.statuses}
+        named = self.site.core.disposal.replicas.values()
+        return tuple((each.name, followed.get(each.identity, 0)) for each in named)
+
     # --- wiring ---------------------------------------------------------------------------------
+
+    def _places(self, data_dir: Path | None) -> list[Place]:
+        if data_dir is None:
+            return []
+        apart_from = [data_dir, key_directory(self.config, data_dir)]
+        directories = replica_directories(self.config, data_dir)
+        return places(directories, apart_from, self.site.wrap, self.site.ports.entropy)
 
     def _open_network(self) -> RealNetwork:
         core, entropy = self.site.core, self.site.ports.entropy

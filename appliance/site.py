@@ -15,9 +15,11 @@ import nacl.signing
 from appliance.certificates import KEY_ENTROPY_BYTES, new_ca
 from appliance.context import SITE, Actor, Outcome
 from appliance.core import SECRET_BYTES, Core
+from appliance.disposal.commands import Confirm, EndFound, PlaceHold, ReadClock, Slice
 from appliance.operations import Kind, SecretSlot, SiteCreated, SiteSecret, encode
 from store.clocks import SystemClock, SystemEntropy
 from store.disk import FileDisk
+from store.engine.ballast import ballast_bytes
 from store.engine.contract import Engine
 from store.engine.lmdb import LmdbEngine
 from store.engine.txn import Txn
@@ -27,6 +29,7 @@ from store.ids import SITE_STREAM
 from store.oplog import Draft, OpClass
 from store.ports import Clock, Disk, Entropy
 from store.vault import CONTROL, Vault, Wrap
+from store.vault.effacement import Evidence
 from store.writer import Completion, Writer
 
 ENGINE_DIRECTORY: Final = "store"
@@ -34,6 +37,15 @@ ENGINE_DIRECTORY: Final = "store"
 
 SIDECAR_DIRECTORY: Final = "fence"
 """The boot fence's directory inside the data directory."""
+
+CERTIFICATE_FILE: Final = "decommissioned.certificate"
+"""The certificate of the site's end, in the data directory, before its root goes."""
+
+CLOSING_FILE: Final = "decommissioned"
+"""The closing note, in the data directory, after the root has gone."""
+
+URGENT: Final = frozenset((PlaceHold, Slice, Confirm, ReadClock, EndFound))
+"""Commands that must also work on a full disk: what holds and what destroys."""
 
 Deliver = Callable[[list[Completion[Outcome]]], None]
 
@@ -50,6 +62,13 @@ class AbsentError(StoreError):
 
     code = "store.absent"
     hint = "Run `strongroom init`, or name the right directory with --data."
+
+
+class DecommissionedError(StoreError):
+    """The site of this data directory was ended for ever, by two officers."""
+
+    code = "store.decommissioned"
+    hint = "Nothing here opens any more; the directory can be deleted."
 
 
 @dataclass(slots=True)
@@ -73,29 +92,50 @@ def data_ports(data_dir: Path, key_dir: Path, map_bytes: int) -> Ports:
     return Ports(
         SystemClock(),
         SystemEntropy(),
-        LmdbEngine(data_dir / ENGINE_DIRECTORY, map_bytes=map_bytes),
+        LmdbEngine(
+            data_dir / ENGINE_DIRECTORY,
+            map_bytes=map_bytes,
+            ballast_bytes=ballast_bytes(map_bytes),
+        ),
         FileDisk(data_dir / SIDECAR_DIRECTORY),
         FileDisk(key_dir),
     )
 
 
+class _EpochAges:
+    """Tells the vault how long records of a class last, once the policy is known."""
+
+    core: Core | None = None
+
+    def of(self, retention_class: int) -> int | None:
+        """Return the shortest maximum of a class in ms; None where there is none."""
+        if self.core is None:
+            return None
+        return self.core.disposal.policies.shortest_max_ms(retention_class)
+
+
 class Site:
     """An opened store. ``run`` works inline until ``start`` hands the writer to its thread."""
 
-    def __init__(self, ports: Ports, vault: Vault, core: Core, token: int) -> None:
+    def __init__(self, ports: Ports, vault: Vault, core: Core, token: int, wrap: Wrap) -> None:
         self.ports = ports
         self.vault = vault
+        self.wrap = wrap
+        """What protects the key directory, and key replicas too."""
         self.core = core
         self.failure: BaseException | None = None
         self._deliver: Deliver = self._keep
         self._kept: list[Completion[Outcome]] = []
         self._on_failure: Callable[[BaseException], None] | None = None
+        core.wake(ports.clock)
         self.writer: Writer[Actor, Any, Outcome] = Writer(
             ports.engine,
             core.decide,
             ports.clock,
             self._delivered,
             before_commit=core.log.before_commit,
+            begin_switch=vault.begin_switch,
+            urgent=URGENT,
             failed=self._failed,
             token=token,
         )
@@ -117,11 +157,13 @@ class Site:
         now_ms = ports.clock.wall_ms()
         with ports.engine.snapshot() as reader:
             txn = Txn(reader)
-            vault = Vault.create(txn, ports.keys, ports.entropy, wrap)
+            epochs = _EpochAges()
+            vault = Vault.create(txn, ports.keys, ports.entropy, wrap, max_retention_ms=epochs.of)
             core = _begin(txn, vault, Fence(ports.data), ports.entropy, name, now_ms)
+            epochs.core = core
             core.log.before_commit(txn, now_ms)
             ports.engine.batch(txn.writes, token)
-        return cls(ports, vault, core, token)
+        return cls(ports, vault, core, token, wrap)
 
     @classmethod
     def open(cls, ports: Ports, wrap: Wrap) -> Site:
@@ -132,14 +174,18 @@ class Site:
         with ports.engine.snapshot() as reader:
             if next(iter(reader.range(b"\x10", b"\xff")), None) is None:
                 raise AbsentError("the data directory holds no site")
-            vault = Vault.open(reader, ports.keys, ports.entropy, wrap)
+            epochs = _EpochAges()
+            vault = Vault.open(reader, ports.keys, ports.entropy, wrap, max_retention_ms=epochs.of)
         token = ports.engine.acquire()
         vault.recover(ports.engine, token)
         with ports.engine.snapshot() as reader:
             txn = Txn(reader)
             core = Core.open(txn, vault, Fence(ports.data), ports.entropy)
-            ports.engine.batch(txn.writes, token)
-        return cls(ports, vault, core, token)
+            epochs.core = core
+            if core.log.breach is not None:
+                core.succeed(txn, core.log.breach.value, ports.clock.wall_ms())
+            ports.engine.batch(txn.writes, token, urgent=True)
+        return cls(ports, vault, core, token, wrap)
 
     # --- commands -------------------------------------------------------------------------------
 
@@ -171,6 +217,14 @@ class Site:
             self.core.log.close()
         self.vault.close()
         self.ports.engine.close()
+
+    def end(self) -> Evidence:
+        """Carry out what was submitted, and destroy the root of all keys; there is no way back.
+
+        To be followed by ``close``. Raises ``EffaceError`` and ``EngineError``: say it again.
+        """
+        self.writer.stop()
+        return self.vault.decommission()
 
     def _keep(self, completions: list[Completion[Outcome]]) -> None:
         self._kept.extend(completions)

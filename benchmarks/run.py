@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from benchmarks import chatting, connecting, reading
+from benchmarks import chatting, connecting, expiring, reading, vault
 from benchmarks.measure import Result
 
 Run = Callable[[str, Path], Result]
@@ -27,6 +27,7 @@ def _run_chat(chat: chatting.Chat, carrier: str, directory: Path) -> Result:
     return chatting.run(chat, carrier, directory)
 
 
+NONE: Final = ("-",)
 BOTH: Final = ("websocket", "quic")
 ONE: Final = ("websocket",)
 
@@ -41,6 +42,9 @@ WORKLOADS: Final[dict[str, tuple[tuple[str, ...], Run]]] = {
     "W5": (BOTH, connecting.login),
     "resume": (ONE, reading.resume),
     "start": (ONE, connecting.start),
+    "expiry": (NONE, expiring.run),
+    "vault-1e5": (NONE, partial(vault.run, 100_000)),
+    "vault-1e6": (NONE, partial(vault.run, 1_000_000)),
 }
 """Name -> carriers and what runs; the names are those of docs/performance.md."""
 

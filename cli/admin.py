@@ -40,8 +40,8 @@ class AdminSocket:
     def __init__(self, data: Path, *, timeout: float = ANSWER_SECONDS) -> None:
         """Connect.
 
-        Raises ``CliError``: "server.unreachable" when nobody listens, "cli.denied" when this
-        user may not connect.
+        Raises ``CliError``: "server.unreachable" when nobody listens, "store.decommissioned" when
+        nobody ever will, "cli.denied" when this user may not connect.
         """
         self._data = data
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -54,6 +54,7 @@ class AdminSocket:
             raise CliError("cli.denied", f"no permission to administer {data}", hint) from None
         except OSError:
             self._socket.close()
+            _expect_alive(data)
             hint = f"Start it: strongroom serve --data {data}"
             raise CliError(
                 "server.unreachable", f"no server is running for {data}", hint, retryable=True
@@ -128,6 +129,16 @@ def _refused(error: Mapping[str, Any]) -> CliError:
     return CliError(
         code, message, str(error.get("hint", "")), retryable=bool(error.get("retryable"))
     )
+
+
+def _expect_alive(data: Path) -> None:
+    """Raise ``CliError`` when the site of a data directory was ended."""
+    from appliance.site import CLOSING_FILE, DecommissionedError
+
+    note = data / CLOSING_FILE
+    if note.exists():
+        message = f"the site was decommissioned: see {note}"
+        raise CliError(DecommissionedError.code, message, DecommissionedError.hint)
 
 
 def _connect(sock: socket.socket, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Make and refresh the demo organisation: people, a group, and profiles that need no password."""
+"""Make and refresh the demo organisation: people, policy, a group, profiles without passwords."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 NAME: Final = "Demo hospital"
 GROUP: Final = "Ward 3"
 GROUP_MEMBERS: Final = ("alice", "bob", "carol")
+PRESET: Final = "hospital"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,24 @@ def populate(site: Site) -> None:
     for each in PEOPLE:
         if site.core.directory.resolve(each.login) is None:
             site.run(SITE, CreatePerson(each.login, each.name, each.unit, each.roles))
+    _set_policy(site)
+
+
+def _set_policy(site: Site) -> None:
+    """Set the hospital's policy, unless there is one; nothing cools off, so that it can be tried.
+
+    An organisation that is not a demo has a day, or what it sets itself, in which to object.
+    """
+    from msgspec.structs import replace
+
+    from appliance.context import SITE
+    from appliance.disposal.commands import SetPolicy
+    from appliance.policy.presets import PRESETS
+    from appliance.policy.text import write_policy
+
+    if not site.core.disposal.policies.number:
+        text = write_policy(replace(PRESETS[PRESET], cooling_ms=0))
+        site.run(SITE, SetPolicy(text, 0, "demo"))
 
 
 def open_group(site: Site) -> None:

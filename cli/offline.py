@@ -73,9 +73,23 @@ def wrap_for(config: Config, data: Path, *, confirm: bool = False) -> Wrap:
 
 
 def open_site(config: Config, data: Path) -> Site:
-    """Open the store of a data directory; raises ``AbsentError`` and the store's errors."""
+    """Open the store of a data directory; raises the store's errors.
+
+    Among them ``AbsentError``, and ``DecommissionedError`` when the site was ended.
+    """
     from appliance.config import key_directory
-    from appliance.site import AbsentError, Site, data_ports
+    from appliance.site import (
+        CERTIFICATE_FILE,
+        CLOSING_FILE,
+        AbsentError,
+        DecommissionedError,
+        Site,
+        data_ports,
+    )
+    from store.errors import VaultLockedError
+
+    if (data / CLOSING_FILE).exists():
+        raise DecommissionedError(f"the site was decommissioned: see {data / CLOSING_FILE}")
 
     keys = key_directory(config, data)
     if not (data / "store").is_dir() or not keys.is_dir():
@@ -84,6 +98,12 @@ def open_site(config: Config, data: Path) -> Site:
     ports = data_ports(data, keys, config.store.map_bytes)
     try:
         return Site.open(ports, wrap)
+    except VaultLockedError as error:
+        ports.engine.close()
+        certificate = data / CERTIFICATE_FILE
+        if certificate.exists():
+            raise DecommissionedError(f"the site was ended: see {certificate}") from error
+        raise
     except BaseException:
         ports.engine.close()
         raise

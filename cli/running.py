@@ -63,7 +63,7 @@ async def _run(site: Site, config: Config, data: Path, announce: Announce) -> No
             await nursery.start(appliance.run)
             # By way of the descriptor: a unix socket's path has 107 bytes at most.
             listener = admin.bind(Path(f"/proc/self/fd/{directory}/{path.name}"))
-            answer = Administration(appliance, stop.set).answer
+            answer = Administration(appliance, stop.set, appliance).answer
             nursery.start_soon(admin.serve, listener, answer)
             nursery.start_soon(_heed, signals, stop, nursery)
             nursery.start_soon(_tell_systemd, appliance)

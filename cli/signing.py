@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from cli.admin import AdminSocket
+from cli.admin import ANSWER_SECONDS, AdminSocket
 from cli.errors import CliError
 from cli.places import data_directory, profile_directory
 from cli.secret_input import read_secret
@@ -14,6 +14,10 @@ from cli.secret_input import read_secret
 if TYPE_CHECKING:
     from appliance.directory.commands import Command
     from client.profile import Profile
+
+
+OVERHEAD_BYTES: Final = 256
+"""What is signed besides the arguments, at most, in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +70,31 @@ def open_signer(who: Person, data: Path) -> ProfileSigner:
 class SignedSession:
     """One connection to the server on which a person signs requests; use it in a ``with``."""
 
-    def __init__(self, who: Person, data: Path | None) -> None:
-        """Open the profile, then connect; raises ``CliError`` and ``ProfileError``."""
-        where = data_directory(data)
-        self._signer = open_signer(who, where)
-        self.server = AdminSocket(where)
+    def __init__(self, who: Person, data: Path | None, *, timeout: float = ANSWER_SECONDS) -> None:
+        """Open the profile, then connect; an answer may take ``timeout`` seconds.
+
+        Raises ``CliError`` and ``ProfileError``.
+        """
+        self._data, self._timeout = data_directory(data), timeout
+        self._signer = open_signer(who, self._data)
+        self.server = AdminSocket(self._data, timeout=timeout)
+
+    def reconnect(self) -> None:
+        """Connect anew, after a person took their time: the server ends silent connections."""
+        self.server.close()
+        self.server = AdminSocket(self._data, timeout=self._timeout)
 
     def request(self, name: str, command: Any) -> dict[str, Any]:
         """Sign and send a command under its name; returns the answer; raises ``CliError``."""
+        from appliance.directory.limits import REQUEST_BYTES
         from appliance.directory.requests import canonical_json
 
-        return self.server.ask_signed(self._signer, name, canonical_json(command))
+        arguments = canonical_json(command)
+        if len(arguments.encode()) + OVERHEAD_BYTES > REQUEST_BYTES:
+            hint = "Shorten it; of a policy, comments count as well."
+            message = f"this is larger than can be signed ({REQUEST_BYTES:,} bytes)"
+            raise CliError("cli.usage", message, hint)
+        return self.server.ask_signed(self._signer, name, arguments)
 
     def directory(self, command: Command) -> dict[str, Any]:
         """Sign and send a command of the directory, which knows its own name."""

@@ -222,6 +222,11 @@ class Core:
         self._fill(now)
         return self._last_id
 
+    @property
+    def last_request(self) -> int:
+        """Return the newest request id given out."""
+        return self._last_id
+
     def queue(
         self,
         make: Callable[[int, int], NumberedFrame],

@@ -34,6 +34,11 @@ class EventQueue:
         return len(self._waiting)
 
     @property
+    def first(self) -> AppEvent | None:
+        """Return the oldest event without taking it; None when there is none."""
+        return self._waiting[0] if self._waiting else None
+
+    @property
     def is_full(self) -> bool:
         """Whether no further event from the server should be taken."""
         return len(self._waiting) >= self._capacity

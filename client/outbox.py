@@ -75,8 +75,15 @@ class Outbox:
         """Whether an answer is awaited for some entry; O(lanes in use)."""
         return any(lane.under_way for lane in self._lanes.values())
 
+    def is_clear_up_to(self, request: int) -> bool:
+        """Tell whether nothing that was added up to this request waits for its answer."""
+        return next(iter(self._entries), request + 1) > request
+
     def add(self, entry: Entry) -> None:
-        """Put an entry in its place in its lane; OverflowError beyond ``MAX_ENTRIES``."""
+        """Put an entry in its place in its lane; request ids ascend from one to the next.
+
+        Raises OverflowError beyond ``MAX_ENTRIES``.
+        """
         if len(self._entries) >= MAX_ENTRIES:
             raise OverflowError("the outbox is full")
         self._entries[entry.id] = entry

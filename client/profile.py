@@ -6,6 +6,7 @@ file            content
 profile.json    server, pin and CA, who and which device, the device's token, the signing key
 numbers.json    the next message number that no process has reserved
 position.json   how far the application has taken the events
+wiped.json      the newest destruction to be answered for, until the server has taken the answer
 outbox/N        a queued message that the server has not acknowledged, sealed; N is its number
 lock            held while numbers are reserved
 ==============  ==============================================================================
@@ -125,7 +126,7 @@ class Profile:
         What a flash disk or a snapshot has kept of the files is beyond a program's reach; the
         token is of no use once the server has revoked the device.
         """
-        names = ["profile.json", "numbers.json", "position.json", "lock"]
+        names = ["profile.json", "numbers.json", "position.json", "wiped.json", "lock"]
         waiting = [f"outbox/{number}" for number in self._waiting_numbers()]
         for name in [*waiting, *names]:
             files.remove(self.path / name)
@@ -201,6 +202,23 @@ class Profile:
         """Note how far the events were taken; a power cut may bring an older note back."""
         content = msgspec.json.encode(_Position(pos, incarnation))
         files.replace(self.path / "position.json", content, durable=False)
+
+    # --- what was destroyed -----------------------------------------------------------------------
+
+    def owed(self) -> int:
+        """Return the certificate to be answered for; 0 when there is none."""
+        content = files.read(self.path / "wiped.json")
+        return 0 if content is None else _decode(content, int)
+
+    def owe(self, certificate: int) -> None:
+        """Note a certificate to be answered for; returns once that survives a power cut.
+
+        0 forgets it: the server has taken the answer.
+        """
+        if certificate:
+            files.replace(self.path / "wiped.json", msgspec.json.encode(certificate))
+        else:
+            files.remove(self.path / "wiped.json")
 
     # --- messages that wait -----------------------------------------------------------------------
 

@@ -29,13 +29,11 @@ from client.notices import (
 )
 from client.outbox import NumberedFrame
 from client.profile import Profile
+from client.progress import Progress
 from transports.wire import schema
 from transports.wire.schema import Body, ConversationItem, DeviceItem, DutyItem, Id, PersonItem
 
 T = TypeVar("T")
-
-SAVE_SECONDS = 1.0
-"""The shortest time between two notes of the position in the profile."""
 
 
 class _Waiter:
@@ -81,8 +79,7 @@ class Session:
         self._welcomed = trio.Event()
         self._over: ClientError | None = None
         self._is_overrun = False
-        self._taken = ("", "")
-        self._saved_at = float("-inf")
+        self._progress = Progress(core, profile)
         self._people: dict[str, PersonItem] = {}
 
     def __repr__(self) -> str:
@@ -284,39 +281,25 @@ class Session:
 
         The iteration may be left and begun again at any time. It raises Refused when the server
         has ended the session for good, and Closed when this side has.
+
+        After an event whose ``op`` is a ``WipeOp`` drop every message of that conversation whose
+        timeline key it ``covers``, with whatever was made of it, before asking for the next
+        event: asking is what tells the server that nothing is left here. A wipe with which the
+        application was not done comes again in the next session of the profile.
         """
         return _Events(self)
 
     async def next_event(self) -> AppEvent:
         """Return the next event; raises as ``events``. One task at a time."""
         with self._events.taken():
+            self._progress.asked_for_more(self._events.first, trio.current_time())
+            self._line.ring()
             event = await self._events.take()
-        self._note_taken(event)
+        self._progress.handed_out(event, trio.current_time())
         if self._is_overrun and not len(self._events):
             self._is_overrun = False
             self._line.drop()
         return event
-
-    def _note_taken(self, event: AppEvent) -> None:
-        if isinstance(event, schema.Event):
-            self._taken = (event.pos, self._core.incarnation)
-        elif isinstance(event, schema.Gap):
-            self._taken = (event.to, self._core.incarnation)
-        else:
-            return
-        now = trio.current_time()
-        if now >= self._saved_at + SAVE_SECONDS:
-            self._save_position(now)
-
-    def _note_beginning(self) -> None:
-        """Let the next session of a new profile begin here, even if this one takes no event."""
-        if self._profile is not None and not self._profile.position()[0] and not self._taken[0]:
-            self._taken = (self._core.pos, self._core.incarnation)
-
-    def _save_position(self, now: float) -> None:
-        if self._profile is not None and self._taken[0]:
-            self._profile.save_position(*self._taken)
-            self._saved_at = now
 
     # --- the line -----------------------------------------------------------------------------
 
@@ -408,13 +391,14 @@ class Session:
                 for notice in notices:
                     self._act(notice)
             await self._line.say_goodbye()
-            self._save_position(trio.current_time())
+            self._progress.save(trio.current_time())
 
     def _restore(self) -> None:
         """Take up what an earlier run of this profile left unsent."""
         for frame, lane in self._profile.waiting() if self._profile is not None else ():
             entry = self._core.restore(frame, lane)
             self._durable[entry.id] = entry.n
+        self._progress.restore()
 
     # --- what the core tells ------------------------------------------------------------------
 
@@ -425,7 +409,8 @@ class Session:
             self._settle(notice.id, None, notice.error)
         elif isinstance(notice, Welcomed):
             self._is_overrun = False
-            self._note_beginning()
+            self._progress.began()
+            self._progress.online(trio.current_time())
             self._events.put(Online(self.carrier))
             if notice.is_resynced:
                 self._events.put(Resynced())
@@ -449,6 +434,7 @@ class Session:
         waiter = self._waiters.pop(request, None)
         if waiter is not None:
             waiter.resolve(ok, error)
+        self._progress.settled(request, error, trio.current_time())
 
     def _finish(self, error: ClientError) -> None:
         self._over = self._over or error

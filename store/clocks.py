@@ -5,12 +5,21 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from pathlib import Path
 
 NS_PER_MS = 1_000_000
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class SystemClock:
     """The operating system's clocks."""
+
+    def __init__(self) -> None:
+        try:
+            self._boot = _BOOT_ID.read_text(encoding="ascii").strip()
+        except OSError:
+            self._boot = ""
 
     def wall_ms(self) -> int:
         """Return the wall clock in Unix milliseconds (may jump)."""
@@ -19,6 +28,14 @@ class SystemClock:
     def monotonic_ns(self) -> int:
         """Return a clock that never goes back, in nanoseconds from an arbitrary start."""
         return time.monotonic_ns()
+
+    def boot(self) -> str:
+        """Return the kernel's random id of this boot; empty where it tells none."""
+        return self._boot
+
+    def uptime_ms(self) -> int:
+        """Return the time since the machine's boot in milliseconds, time asleep included."""
+        return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // NS_PER_MS
 
 
 class SystemEntropy:
@@ -30,15 +47,34 @@ class SystemEntropy:
 
 
 class ManualClock:
-    """A clock that moves only when told; the wall clock may also be set wrong."""
+    """A clock that moves only when told; the wall clock may also be set wrong.
+
+    ``reboot`` lets the machine restart: uptime begins at zero under another name.
+    """
 
     def __init__(self, wall_ms: int = 1_750_000_000_000, monotonic_ns: int = 0) -> None:
         self._wall_ms = wall_ms
         self._monotonic_ns = monotonic_ns
+        self._boots = 1
+        self._booted_ns = monotonic_ns
 
     def wall_ms(self) -> int:
         """Return the wall clock in Unix milliseconds."""
         return self._wall_ms
+
+    def boot(self) -> str:
+        """Return the number of the boot."""
+        return f"boot-{self._boots}"
+
+    def uptime_ms(self) -> int:
+        """Return the time since the last ``reboot`` in milliseconds."""
+        return (self._monotonic_ns - self._booted_ns) // NS_PER_MS
+
+    def reboot(self, off_ms: int = 0) -> None:
+        """Restart the machine after ``off_ms`` without power, which no clock but the wall's saw."""
+        self._wall_ms += off_ms
+        self._boots += 1
+        self._booted_ns = self._monotonic_ns
 
     def monotonic_ns(self) -> int:
         """Return the monotonic clock in nanoseconds."""

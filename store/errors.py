@@ -45,6 +45,10 @@ class LimitError(StoreError):
     code: ClassVar[str] = "store.limit"
 
 
+class BatchFullError(LimitError):
+    """A batch has no room left for what its later commands want; in another there may be."""
+
+
 class OverloadedError(StoreError):
     """The writer's queue is full; the command was not taken."""
 

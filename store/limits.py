@@ -25,3 +25,9 @@ CLOCK_AHEAD_MS = 300_000
 
 PSEUDONYM_TRIES = 8
 """Random pseudonyms tried before the entropy source counts as broken."""
+
+NOTE_BYTES = 65_536
+"""Longest signed note that is read or made, in bytes."""
+
+NOTE_SIGNATURES = 32
+"""Most signatures on one note."""

@@ -1,4 +1,4 @@
-"""Check the log against itself: numbers, chain, commitments, sealings, segments, feeds."""
+"""Check the log against itself: numbers, chain, commitments, sealings, segments, ledger, feeds."""
 
 from __future__ import annotations
 
@@ -9,19 +9,22 @@ from typing import NamedTuple
 from nacl.exceptions import BadSignatureError
 from nacl.signing import VerifyKey
 
-from store import canonical, feeds, merkle, segments
+from store import canonical, feeds, merkle, notes, segments
+from store import origins as origin_rows
 from store.engine.contract import Reader
 from store.errors import FormatError, IntegrityError, PartGoneError
 from store.feeds import FeedHead
 from store.ids import OpId
+from store.ledger import LeafKind, Ledger, Reference, leaf_data, place, unpack_leaf
 from store.limits import SEGMENT_OPS
 from store.logreader import LogReader
+from store.notes import Checkpoint, DayKey
 from store.ops import Op
 from store.origins import OriginRow
 from store.records import LATE, Parts, PartState, Record
 from store.segments import Statement
-from store.skeleton import CHAIN_START, Skeleton, chain, op_hash
-from store.tables import FEED, HEAD, LOG, SEGMENT, TIMELINE
+from store.skeleton import CHAIN_START, OpClass, Skeleton, chain, op_hash
+from store.tables import CHECKPOINT, FEED, HEAD, LEDGER, LOG, SEGMENT, TIMELINE
 
 _BROKEN = (FormatError, IntegrityError, PartGoneError)
 
@@ -38,9 +41,15 @@ class Problem(StrEnum):
     ENVELOPE = "envelope contradicts its commitment"
     BODY = "body contradicts its commitment"
     STATE = "part present or absent against its state"
+    KEY = "key of a destroyed part is still there"
     SEGMENT = "segment unreadable or out of order"
     ROOT = "segment contradicts its operations"
     SIGNATURE = "segment signature wrong"
+    LEAF = "ledger leaf contradicts the log"
+    UNLISTED = "ledger leaf missing"
+    NODE = "ledger node missing or different"
+    LEDGER = "ledger rows without a place"
+    CHECKPOINT = "checkpoint contradicts the ledger or its key"
     FEED = "feed row missing or different"
     TIMELINE = "timeline row missing or different"
     HEAD = "feed head different"
@@ -48,7 +57,11 @@ class Problem(StrEnum):
 
 
 class Finding(NamedTuple):
-    """A contradiction at one operation (or segment, by its first); 0/0 for whole tables."""
+    """A contradiction at one operation (or segment, by its first); 0/0 for whole tables.
+
+    A ledger's leaf is named by what it is about, a node by what the leaf that closed it is about,
+    a checkpoint by what its last leaf is about.
+    """
 
     origin: int
     seq: int
@@ -62,16 +75,41 @@ def verify(log: LogReader, reader: Reader) -> Iterator[Finding]:
     what is left of them allows.
     """
     views = _Views(reader)
-    for number, origin in log.origins.items():
-        for seq, problem in _operations(log, reader, number, origin, views):
-            yield Finding(number, seq, problem)
+    yield from _origins(log.origins, log, reader, views)
     for problem in views.finish():
         yield Finding(0, 0, problem)
 
 
+def verify_unopened(reader: Reader) -> Iterator[Finding]:
+    """Yield the contradictions that show without any key: numbers, chains, segments, ledgers.
+
+    As ``verify``, for whoever has a copy of the store and not its keys.
+    """
+    yield from _origins(origin_rows.load(reader), None, reader, _Views(reader))
+
+
+def _origins(
+    origins: dict[int, OriginRow], log: LogReader | None, reader: Reader, views: _Views
+) -> Iterator[Finding]:
+    ledger_rows = 0
+    for number, origin in origins.items():
+        for seq, problem in _operations(log, reader, number, origin, views):
+            yield Finding(number, seq, problem)
+        if origin.is_own:
+            tree = _Ledger(reader, number)
+            for seq, problem in tree.check():
+                yield Finding(number, seq, problem)
+            ledger_rows += tree.rows
+            for seq in _broken_checkpoints(reader, number, origin):
+                yield Finding(number, seq, Problem.CHECKPOINT)
+    if sum(1 for _ in reader.range(*LEDGER.span())) > ledger_rows:
+        yield Finding(0, 0, Problem.LEDGER)
+
+
 def _operations(
-    log: LogReader, reader: Reader, number: int, origin: OriginRow, views: _Views
+    log: LogReader | None, reader: Reader, number: int, origin: OriginRow, views: _Views
 ) -> Iterator[tuple[int, Problem]]:
+    """Check an origin's rows; what is sealed in them only with a ``log`` to open it."""
     follow = _Follow(origin)
     closed = _Segments(reader, number, origin)
     for key, value in reader.range(*LOG.span(number)):
@@ -86,8 +124,9 @@ def _operations(
         digest = op_hash(record.skeleton)
         for problem in follow.step(seq, record, skeleton, digest):
             yield seq, problem
-        for problem in _parts(log, reader, number, record, digest, views):
-            yield seq, problem
+        if log is not None:
+            for problem in _parts(log, reader, number, record, digest, views):
+                yield seq, problem
         yield from closed.step(seq, digest)
     yield from closed.finish()
 
@@ -122,6 +161,10 @@ def _parts(
     log: LogReader, reader: Reader, number: int, record: Record, digest: bytes, views: _Views
 ) -> Iterator[Problem]:
     """Check what is sealed against its commitments, and the views that show it."""
+    if record.envelope_state is PartState.DESTROYED:
+        if log.has_key(reader, record):
+            yield Problem.KEY
+        return
     if record.envelope_state is not PartState.PRESENT:
         views.miss()
         return
@@ -207,6 +250,148 @@ class _Segments:
         return None
 
 
+class _Ledger:
+    """The ledger of one origin, compared with the log that it is about.
+
+    ``rows`` counts the rows that the tree accounts for: all, if the leaves' numbers have a gap.
+    Nodes are recomputed from leaves that the log bears out; above a leaf that it does not, they
+    are taken as stored, so that one changed row is one finding.
+    """
+
+    def __init__(self, reader: Reader, number: int) -> None:
+        self.rows = 0
+        self._reader = reader
+        self._number = number
+        self._due = {
+            LeafKind.OP: _Due(_privileged(reader, number)),
+            LeafKind.SEGMENT: _Due(
+                SEGMENT.columns(key)[1] for key, _ in reader.range(*SEGMENT.span(number))
+            ),
+        }
+        self._last = (0, 0)
+        self._peaks: list[bytes | None] = []
+        self._is_whole = True
+
+    def check(self) -> Iterator[tuple[int, Problem]]:
+        """Yield what is wrong, by the operation or segment that it is about."""
+        rows = self._reader.range(*LEDGER.span(self._number, 0))
+        for expected, (key, value) in enumerate(rows):
+            self.rows += 1
+            index, seq, node = LEDGER.columns(key)[2], 0, None
+            try:
+                stored, reference = unpack_leaf(value)
+                seq = reference.seq
+                missed = self._follow(stored, reference)
+                node = stored
+                yield from ((missing, Problem.UNLISTED) for missing in missed)
+            except _BROKEN:
+                yield seq, Problem.LEAF
+            if self._is_whole and index != expected:
+                self._is_whole = False
+                yield seq, Problem.LEAF
+            yield from self._climb(index, node, seq)
+        for due in self._due.values():
+            yield from ((missing, Problem.UNLISTED) for missing in due.rest())
+        if not self._is_whole:
+            self.rows = sum(1 for _ in self._reader.range(*LEDGER.span(self._number)))
+
+    def _follow(self, node: bytes, reference: Reference) -> list[int]:
+        """Return what should have had a leaf before this one, which the log must bear out."""
+        data = leaf_data(self._reader, reference)
+        if reference.origin != self._number or data is None or merkle.leaf_hash(data) != node:
+            self._due[reference.kind].skip(reference.seq)
+            raise IntegrityError("a leaf that the log does not bear out")
+        where = place(self._reader, reference)
+        if where <= self._last:
+            raise IntegrityError("a leaf out of order")
+        self._last = where
+        return self._due[reference.kind].until(reference.seq)
+
+    def _climb(self, index: int, node: bytes | None, seq: int) -> Iterator[tuple[int, Problem]]:
+        """Compare the subtrees that a leaf closes; ``node`` is None for a doubtful leaf."""
+        level = 0
+        while self._is_whole and index & 1:
+            left, level, index = self._peaks.pop(), level + 1, index >> 1
+            stored = self._reader.get(LEDGER.key(self._number, level, index))
+            self.rows += stored is not None
+            if left is None or node is None:
+                node = stored
+                continue
+            node = merkle.node_hash(left, node)
+            if stored != node:
+                yield seq, Problem.NODE
+        self._peaks.append(node)
+
+
+class _Due:
+    """Sequence numbers that must have a leaf, in ascending order."""
+
+    def __init__(self, seqs: Iterator[int]) -> None:
+        self._seqs = seqs
+        self._next = next(seqs, None)
+
+    def until(self, seq: int) -> list[int]:
+        """Take ``seq``, and return those that were due before it."""
+        missed = []
+        while self._next is not None and self._next < seq:
+            missed.append(self._next)
+            self._next = next(self._seqs, None)
+        self.skip(seq)
+        return missed
+
+    def skip(self, seq: int) -> None:
+        """Take ``seq`` if it is the next."""
+        if self._next == seq:
+            self._next = next(self._seqs, None)
+
+    def rest(self) -> Iterator[int]:
+        """Yield what is still due."""
+        while self._next is not None:
+            yield self._next
+            self._next = next(self._seqs, None)
+
+
+def _privileged(reader: Reader, number: int) -> Iterator[int]:
+    """Yield the sequence numbers of the privileged operations, as far as rows can be read."""
+    for key, value in reader.range(*LOG.span(number)):
+        try:
+            skeleton = Skeleton.unpack(Record.unpack(value).skeleton)
+        except FormatError:
+            continue
+        if skeleton.op_class is OpClass.PRIVILEGED:
+            yield LOG.columns(key)[1]
+
+
+def _broken_checkpoints(reader: Reader, number: int, origin: OriginRow) -> Iterator[int]:
+    """Yield where a checkpoint is not of this tree, or not signed by a certified key."""
+    name = notes.log_name(origin.origin)
+    certified: set[DayKey] = set()
+    for key, value in reader.range(*CHECKPOINT.span(number)):
+        size = CHECKPOINT.columns(key)[1]
+        try:
+            kept = notes.read_row(key, value)
+            if kept.day_key not in certified and notes.is_certified(
+                kept.day_key, origin.origin.node, origin.verify_key
+            ):
+                certified.add(kept.day_key)
+            said = notes.open_checkpoint(kept.note, kept.day_key.public_key)
+            root = Ledger(number).root_at(reader, size)
+            holds = said == Checkpoint(name, size, root) and kept.day_key in certified
+        except _BROKEN:
+            holds = False
+        if not holds:
+            yield _subject(reader, number, size - 1)
+
+
+def _subject(reader: Reader, number: int, index: int) -> int:
+    """Return what a leaf is about, 0 if there is no such leaf."""
+    value = reader.get(LEDGER.key(number, 0, index)) if index >= 0 else None
+    try:
+        return unpack_leaf(value)[1].seq if value else 0
+    except FormatError:
+        return 0
+
+
 class _Views:
     """The rows of FEED, TIMELINE and HEAD that the operations seen so far account for."""
 
@@ -218,7 +403,7 @@ class _Views:
         self._unknown = 0
 
     def miss(self) -> None:
-        """Count an operation whose rows cannot be told any more."""
+        """Count an operation whose rows cannot be told: not here any more, or unreadable."""
         self._unknown += 1
 
     def step(self, op: Op) -> Iterator[Problem]:

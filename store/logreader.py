@@ -120,6 +120,10 @@ class LogReader:
         plaintext = self._vault.unseal(reader, record.locator, record.sealed, digest)
         return Parts.unpack(plaintext)
 
+    def has_key(self, reader: Reader, record: Record) -> bool:
+        """Tell whether the key of a row's sealing still exists."""
+        return self._vault.has_key(reader, record.locator)
+
     def assemble(
         self, origin: int, record: Record, skeleton: Skeleton, digest: bytes, parts: Parts
     ) -> Op:

@@ -1,16 +1,20 @@
 """Hash lists into RFC 6962 Merkle trees, and prove membership and growth.
 
 Proof checks follow RFC 9162, sections 2.1.3.2 and 2.1.4.2. Proofs are made from the list of
-leaf hashes in O(n); trees with stored nodes are not this module's business.
+leaf hashes in O(n), or from whatever can tell the roots of subtrees (``store.ledger``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from hashlib import sha256
 
 HASH_BYTES = 32
 EMPTY_ROOT = sha256().digest()
+
+Subtree = Callable[[int, int], bytes]
+"""Returns the root over the leaves from the first index to before the second."""
 
 
 def leaf_hash(data: bytes) -> bytes:
@@ -70,9 +74,18 @@ def inclusion_proof(index: int, hashes: Sequence[bytes]) -> list[bytes]:
 
     Raises ``IndexError`` when there is no such leaf.
     """
-    if not 0 <= index < len(hashes):
+    return inclusion_path(index, len(hashes), partial(_subtree, hashes))
+
+
+def inclusion_path(index: int, size: int, subtree: Subtree) -> list[bytes]:
+    """Return the audit path of leaf ``index`` in a tree of ``size`` leaves.
+
+    Asks for O(log n) subtrees, of which one at most is not complete. Raises ``IndexError``
+    when there is no such leaf.
+    """
+    if not 0 <= index < size:
         raise IndexError("no such leaf")
-    return _path(index, hashes, 0, len(hashes))
+    return _path(index, subtree, 0, size)
 
 
 def consistency_proof(first: int, hashes: Sequence[bytes]) -> list[bytes]:
@@ -80,11 +93,20 @@ def consistency_proof(first: int, hashes: Sequence[bytes]) -> list[bytes]:
 
     Raises ``IndexError`` unless ``0 <= first <= len(hashes)``.
     """
-    if not 0 <= first <= len(hashes):
+    return consistency_path(first, len(hashes), partial(_subtree, hashes))
+
+
+def consistency_path(first: int, second: int, subtree: Subtree) -> list[bytes]:
+    """Prove that a tree of ``second`` leaves extends its first ``first`` ones.
+
+    Asks for subtrees as ``inclusion_path`` does. Raises ``IndexError`` unless
+    ``0 <= first <= second``.
+    """
+    if not 0 <= first <= second:
         raise IndexError("no such tree")
-    if first in (0, len(hashes)):
+    if first in (0, second):
         return []
-    return _growth(first, hashes, 0, len(hashes), whole=True)
+    return _growth(first, subtree, 0, second, whole=True)
 
 
 def verify_inclusion(
@@ -142,7 +164,7 @@ def _replay_growth(at: int, last: int, path: Sequence[bytes]) -> tuple[bytes, by
     return old, new, last == 0
 
 
-def _split(count: int) -> int:
+def split(count: int) -> int:
     """Return the largest power of two below ``count``."""
     return 1 << ((count - 1).bit_length() - 1)
 
@@ -150,32 +172,24 @@ def _split(count: int) -> int:
 def _subtree(hashes: Sequence[bytes], start: int, end: int) -> bytes:
     if end - start == 1:
         return hashes[start]
-    middle = start + _split(end - start)
+    middle = start + split(end - start)
     return node_hash(_subtree(hashes, start, middle), _subtree(hashes, middle, end))
 
 
-def _path(index: int, hashes: Sequence[bytes], start: int, end: int) -> list[bytes]:
+def _path(index: int, subtree: Subtree, start: int, end: int) -> list[bytes]:
     if end - start == 1:
         return []
-    middle = start + _split(end - start)
+    middle = start + split(end - start)
     if index < middle:
-        return [*_path(index, hashes, start, middle), _subtree(hashes, middle, end)]
-    return [*_path(index, hashes, middle, end), _subtree(hashes, start, middle)]
+        return [*_path(index, subtree, start, middle), subtree(middle, end)]
+    return [*_path(index, subtree, middle, end), subtree(start, middle)]
 
 
-def _growth(
-    first: int, hashes: Sequence[bytes], start: int, end: int, *, whole: bool
-) -> list[bytes]:
+def _growth(first: int, subtree: Subtree, start: int, end: int, *, whole: bool) -> list[bytes]:
     """Prove the old tree's part of ``start..end``; ``whole`` while its root is known."""
     if first == end:
-        return [] if whole else [_subtree(hashes, start, end)]
-    middle = start + _split(end - start)
+        return [] if whole else [subtree(start, end)]
+    middle = start + split(end - start)
     if first <= middle:
-        return [
-            *_growth(first, hashes, start, middle, whole=whole),
-            _subtree(hashes, middle, end),
-        ]
-    return [
-        *_growth(first, hashes, middle, end, whole=False),
-        _subtree(hashes, start, middle),
-    ]
+        return [*_growth(first, subtree, start, middle, whole=whole), subtree(middle, end)]
+    return [*_growth(first, subtree, middle, end, whole=False), subtree(start, middle)]

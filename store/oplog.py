@@ -1,8 +1,9 @@
 """Append operations to this site's log.
 
 One call appends one operation: it is numbered, timed, committed to, chained, sealed, and
-shown in FEED, TIMELINE and HEAD, all in the transaction given. What is kept in memory beside
-the rows goes back with a rollback. ``pos`` counts the operations applied in this store and
+shown in FEED, TIMELINE and HEAD, all in the transaction given; a privileged one, and each
+segment that closes, gets its leaf in the ledger there too. What is kept in memory beside the
+rows goes back with a rollback. ``pos`` counts the operations applied in this store and
 keeps growing when the site takes a new incarnation; clients are told the incarnation.
 
     META row "log"
@@ -19,7 +20,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
 
-from store import canonical, feeds, hlc, logcheck, ops, records, segments, skeleton
+from store import canonical, feeds, hlc, ledger, logcheck, ops, records, segments, skeleton
 from store import envelope as envelopes
 from store import origins as origin_rows
 from store.engine.contract import Reader
@@ -28,6 +29,7 @@ from store.envelope import Envelope
 from store.errors import FormatError, IntegrityError, LimitError
 from store.fence import Breach, Fence
 from store.ids import ID_BYTES, OpId, Origin, Stream, StreamKind
+from store.ledger import LeafKind, Ledger, Reference
 from store.limits import BODY_BYTES
 from store.logcheck import Finding
 from store.logreader import LogReader, UnknownOpError
@@ -105,6 +107,7 @@ class OpLog(LogReader):
         self._origin = Origin(b"", 0)
         self._tip = _Tip(0, CHAIN_START, 0, 0)
         self._open = OpenSegment(self._origin, 1, segments.FIRST_PREVIOUS)
+        self._ledger = Ledger(0)
         self._limit = 0
         self._batch_seq = 0
         self._saved_t = -1
@@ -142,12 +145,14 @@ class OpLog(LogReader):
     ) -> OpLog:
         """Open the log at its end; commit ``txn`` before anything else is written.
 
-        If the fence tells that the store went back, ``breach`` says so and the log goes on
-        under a new incarnation. Raises ``FormatError`` for rows of another build and
+        A ledger that is missing, of this or an earlier incarnation, is built from the log. If
+        the fence tells that the store went back, ``breach`` says so and the log goes on under
+        a new incarnation. Raises ``FormatError`` for rows of another build and
         ``IntegrityError`` when rows that must exist do not.
         """
         log = cls(vault, streams, fence, entropy, sign, origin_rows.load(txn))
         log._adopt(txn)
+        log._adopt_ledgers(txn)
         log.breach = fence.breach(log._origin, log._tip.seq)
         if log.breach is not None:
             log.renew(txn)
@@ -163,6 +168,11 @@ class OpLog(LogReader):
     def node(self) -> bytes:
         """This site's NodeId."""
         return self._origin.node
+
+    @property
+    def ledger(self) -> Ledger:
+        """The ledger of the present incarnation, with what was appended, committed or not."""
+        return self._ledger
 
     def append(self, txn: Txn, draft: Draft, now_ms: int) -> Op:
         """Append one operation; O(1). ``now_ms`` is the wall clock in Unix milliseconds.
@@ -216,6 +226,9 @@ class OpLog(LogReader):
         row = records.pack(flags, bones, chain, op.pos, locator, sealed)
         txn.put(LOG.key(self._number, seq), row)
         feeds.show(txn, op, feed_head)
+        if draft.op_class is OpClass.PRIVILEGED:
+            reference = Reference(LeafKind.OP, self._number, seq)
+            self._ledger.append(txn, ledger.leaf_for_op(digest), reference)
         self._advance(txn, _Tip(seq, chain, op.t, op.pos), digest, now_ms)
         return op
 
@@ -296,6 +309,8 @@ class OpLog(LogReader):
         first = self._open.first
         row, self._open = self._open.close(self._sign)
         txn.put(SEGMENT.key(self._number, first), row)
+        leaf = ledger.leaf_for_segment(segments.split_row(row)[0])
+        self._ledger.append(txn, leaf, Reference(LeafKind.SEGMENT, self._number, first))
 
     def _undo(self, tip: _Tip, segment: OpenSegment, count: int) -> None:
         del segment.hashes[count:]
@@ -319,7 +334,7 @@ class OpLog(LogReader):
         self._fence.start(origin)
         txn.put(ORIGIN.key(number), row.pack())
         txn.put(_META, _META_ROW.pack(_META_VERSION, number, self._tip.t))
-        before = (self._number, self._origin, self._tip, self._open)
+        before = (self._number, self._origin, self._tip, self._open, self._ledger)
         txn.on_rollback(partial(self._undo_begin, number, *before))
         txn.on_rollback(partial(self._undo_batch, self._batch_seq, self._saved_t))
         self._origins[number] = row
@@ -327,14 +342,22 @@ class OpLog(LogReader):
         self._number, self._origin = number, origin
         self._tip = _Tip(0, CHAIN_START, self._tip.t, self._tip.pos)
         self._open = OpenSegment(origin, 1, segments.FIRST_PREVIOUS)
+        self._ledger = Ledger(number)
         self._batch_seq, self._saved_t = 0, self._tip.t
         self._limit = 0
 
     def _undo_begin(
-        self, number: int, before: int, origin: Origin, tip: _Tip, segment: OpenSegment
+        self,
+        number: int,
+        before: int,
+        origin: Origin,
+        tip: _Tip,
+        segment: OpenSegment,
+        ledger_before: Ledger,
     ) -> None:
         del self._origins[number], self._numbers[self._origin]
         self._number, self._origin, self._tip, self._open = before, origin, tip, segment
+        self._ledger = ledger_before
         self._limit = 0
 
     def _adopt(self, reader: Reader) -> None:
@@ -355,6 +378,13 @@ class OpLog(LogReader):
         self._tip = _Tip(seq, chain, t, pos)
         self._batch_seq, self._saved_t = seq, t
         self._open = self._reopen_segment(reader)
+
+    def _adopt_ledgers(self, txn: Txn) -> None:
+        for number, row in self._origins.items():
+            if row.is_own:
+                adopted = ledger.adopt(txn, number)
+                if number == self._number:
+                    self._ledger = adopted
 
     def _reopen_segment(self, reader: Reader) -> OpenSegment:
         """Gather the operations that no segment covers yet; it is due at once."""

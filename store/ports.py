@@ -16,6 +16,17 @@ class Clock(Protocol):
         """Return a clock that never goes back, in nanoseconds from an arbitrary start."""
         ...
 
+    def boot(self) -> str:
+        """Return what names the machine's present boot: another one after each restart of it."""
+        ...
+
+    def uptime_ms(self) -> int:
+        """Return the time since that boot in milliseconds, time asleep included.
+
+        Unlike the wall clock nobody sets it, and it goes on when this process restarts.
+        """
+        ...
+
 
 class Entropy(Protocol):
     """Where randomness comes from."""

@@ -45,6 +45,7 @@ TIMELINE = 1
 LATE = 2
 
 _HEADER = struct.Struct(f">BHBBB{SKELETON_BYTES}s32sQQIH")
+_SKELETON_OFFSET = 6
 _PLAIN = struct.Struct(">B16sI")
 _WHOLE = 1
 _ENVELOPE_ONLY = 2
@@ -96,6 +97,16 @@ class Record(NamedTuple):
         return cls(envelope_state, body_state, flags, skeleton, chain, pos, locator, sealed)
 
 
+def skeleton_of(data: bytes) -> bytes:
+    """Return the skeleton in a row, and look at nothing else of it.
+
+    Raises ``FormatError`` when it is not one this build knows.
+    """
+    if len(data) < HEADER_BYTES or data[0] != VERSION:
+        raise FormatError("not a log record")
+    return data[_SKELETON_OFFSET : _SKELETON_OFFSET + SKELETON_BYTES]
+
+
 def pack(
     flags: int, skeleton: bytes, chain: bytes, pos: int, locator: Locator, sealed: bytes
 ) -> bytes:
@@ -109,6 +120,30 @@ def pack(
         skeleton,
         chain,
         pos,
+        locator.stream,
+        locator.epoch,
+        locator.index,
+    )
+    return head + sealed
+
+
+def repack(
+    record: Record,
+    envelope_state: PartState,
+    body_state: PartState,
+    locator: Locator,
+    sealed: bytes,
+) -> bytes:
+    """Return a row again with other states and sealing; nothing sealed is ``b""``."""
+    head = _HEADER.pack(
+        VERSION,
+        TENANT,
+        sealed[0] if sealed else 0,
+        envelope_state << 4 | body_state,
+        record.flags,
+        record.skeleton,
+        record.chain,
+        record.pos,
         locator.stream,
         locator.epoch,
         locator.index,

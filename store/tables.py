@@ -10,12 +10,13 @@ local pseudonyms, positions and times only, never an id that is known outside th
     ORIGIN        origin u32                                     NodeId, Inc, public key
     SEGMENT       origin u32, first seq u64                      statement, signature
     LEDGER        origin u32, level u8, index u64                tree node; see ``store.ledger``
-    CHECKPOINT    origin u32, size u64                           signed note
+    CHECKPOINT    origin u32, size u64                           key of the day, signed note
     SCOPE         run u64, piece u32                             32 bytes for each part destroyed
     STREAM        stream u64                                     sealed stream identity
     TREE          class u16                                      tree u32, next slot u64
     FOREST        tree u32, level u8, index u48                  126 child keys, sealed
     EPOCH         stream u64, epoch u32                          class, slot, cover (sealed)
+    COPY          side u8, then a whole key                      its value; in key replicas only
     REGISTER      stream u64, field u16, item u64                origin u32, seq u64 (newest)
     MEMBER        conversation u64, person u64                   intervals of keys, role
     MEMBER_OF     person u64, conversation u64                   empty
@@ -27,7 +28,8 @@ local pseudonyms, positions and times only, never an id that is known outside th
     TARGET        origin u32, seq u64 (root), origin u32, seq    ops that die with the root
     URGENT        due ms u64, origin u32, seq u64                open urgent message
     CALENDAR      class u16, day u32, stream u64                 surviving messages u32
-    ANCHOR        pos u64                                        trusted time, Unix ms u64
+    ANCHOR        pos u64                                        proven time at that position
+    RECALLED      conversation u64, origin u32, seq u64          empty: a recalled message survives
 """
 
 from __future__ import annotations
@@ -53,6 +55,7 @@ class Table(IntEnum):
     TREE = 0x21
     FOREST = 0x22
     EPOCH = 0x23
+    COPY = 0x24
     REGISTER = 0x30
     MEMBER = 0x31
     MEMBER_OF = 0x32
@@ -65,6 +68,7 @@ class Table(IntEnum):
     URGENT = 0x39
     CALENDAR = 0x3A
     ANCHOR = 0x3B
+    RECALLED = 0x3C
 
 
 VIEWS = frozenset(table for table in Table if table >= Table.REGISTER)
@@ -131,6 +135,7 @@ STREAM = Layout(Table.STREAM, "Q")
 TREE = Layout(Table.TREE, "H")
 FOREST = Layout(Table.FOREST, "I", "B", "6s")
 EPOCH = Layout(Table.EPOCH, "Q", "I")
+COPY = Layout(Table.COPY, "B")
 REGISTER = Layout(Table.REGISTER, "Q", "H", "Q")
 MEMBER = Layout(Table.MEMBER, "Q", "Q")
 MEMBER_OF = Layout(Table.MEMBER_OF, "Q", "Q")
@@ -143,3 +148,4 @@ TARGET = Layout(Table.TARGET, "I", "Q", "I", "Q")
 URGENT = Layout(Table.URGENT, "Q", "I", "Q")
 CALENDAR = Layout(Table.CALENDAR, "H", "I", "Q")
 ANCHOR = Layout(Table.ANCHOR, "Q")
+RECALLED = Layout(Table.RECALLED, "Q", "I", "Q")

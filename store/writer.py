@@ -6,11 +6,17 @@ the load, and an idle writer commits a lone command at once. A batch goes throug
     snapshot   of the last commit, under one ``Txn``
     decide     each command behind a savepoint; one that raises is rolled back alone
     close      ``before_commit``, for what is due by then
+    switch     ``begin_switch``: the rows of a new root, when the batch destroys something
+    write      that root, durably
     commit     one ``Engine.batch``: durable when it returns
+    finish     the old root is gone when it returns
     deliver    the outcomes of all commands, in order: not before
 
 When the batch could not be applied, its outcomes are void: a later command may have read what
-an earlier one wrote. So every command from the first that wrote on gets the engine's error.
+an earlier one wrote. So every command from the first that wrote on gets the error, the engine's
+or that of ``begin_switch``, and the writer goes on. A full disk is such a case also when a root
+was written: nothing was committed, so it is withdrawn. After any other failure from ``write`` on
+nobody knows which root the store needs: the writer ends and touches neither.
 """
 
 from __future__ import annotations
@@ -20,11 +26,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
-from typing import Final, Generic, NamedTuple, NoReturn, TypeVar
+from typing import Final, Generic, NamedTuple, NoReturn, Protocol, TypeVar
 
 from store.engine.contract import Engine
 from store.engine.txn import Txn
-from store.errors import EngineError, EngineFullError, LimitError, OverloadedError
+from store.errors import (
+    BatchFullError,
+    EngineError,
+    EngineFullError,
+    LimitError,
+    OverloadedError,
+)
 from store.ports import Clock
 
 MAX_BATCH_COMMANDS: Final = 512
@@ -62,6 +74,27 @@ class WriterStats:
     commit_ns: int
 
 
+class RootSwitch(Protocol):
+    """A change of the root of all keys that goes with one batch; see ``store.vault.switch``."""
+
+    def write(self) -> None:
+        """Make the new root durable, before the commit."""
+        ...
+
+    def finish(self, engine: Engine) -> object:
+        """End the old root, after the commit."""
+        ...
+
+    def withdraw(self) -> None:
+        """End the new root: nothing was committed."""
+        ...
+
+
+def _no_switch(txn: Txn) -> RootSwitch | None:
+    del txn
+    return None
+
+
 class _Command(NamedTuple, Generic[A, C]):
     actor: A
     command: C
@@ -71,10 +104,11 @@ class _Command(NamedTuple, Generic[A, C]):
 class _Batch(Generic[A, C, R]):
     """The commands of one commit, what they answered, and which was the first to write."""
 
-    __slots__ = ("commands", "completions", "first_writer", "txn")
+    __slots__ = ("commands", "completions", "first_writer", "is_urgent", "txn")
 
     def __init__(self, txn: Txn) -> None:
         self.txn = txn
+        self.is_urgent = False
         self.commands: list[_Command[A, C]] = []
         self.completions: list[Completion[R]] = []
         self.first_writer: int | None = None
@@ -98,11 +132,15 @@ class Writer(Generic[A, C, R]):
         deliver: gets all completions of a batch, in order of submission, in the writer's
             thread, after the commit. It must not raise.
         before_commit: ``(txn, now_ms)``, once for each batch after its commands.
+        begin_switch: ``(txn)``, once for each batch after that; the root switch that the batch
+            needs, or None.
         failed: told once, in the writer's thread, when the writer can go on no longer.
         token: the fencing token, when the caller has acquired it.
+        urgent: types of commands that go into a batch of their own, which may use the space
+            that the engine reserves.
 
-    After a failure other than a full disk, whether of the engine, ``before_commit``,
-    ``deliver`` or an undo action, the writer takes no further command.
+    After a failure other than a full disk, whether of the engine, ``before_commit``, a switch
+    that has begun, ``deliver`` or an undo action, the writer takes no further command.
     """
 
     def __init__(
@@ -113,15 +151,19 @@ class Writer(Generic[A, C, R]):
         deliver: Callable[[list[Completion[R]]], None],
         *,
         before_commit: Callable[[Txn, int], None] | None = None,
+        begin_switch: Callable[[Txn], RootSwitch | None] | None = None,
         failed: Callable[[BaseException], None],
         token: int | None = None,
+        urgent: frozenset[type] = frozenset(),
     ) -> None:
         self._engine = engine
         self._decide = decide
         self._clock = clock
         self._deliver = deliver
         self._before_commit = before_commit
+        self._begin_switch = begin_switch or _no_switch
         self._failed = failed
+        self._urgent = urgent
         self._token = engine.acquire() if token is None else token
         self._max_bytes = engine.max_batch_bytes - COMMIT_RESERVE_BYTES
         self._target_bytes = min(BATCH_TARGET_BYTES, self._max_bytes)
@@ -213,7 +255,8 @@ class Writer(Generic[A, C, R]):
             with self._engine.snapshot() as snapshot:
                 batch = _Batch(Txn(snapshot))
                 self._decide_all(batch, first, now_ms)
-            self._commit(batch)
+                switch = self._prepare(batch)
+            self._commit(batch, switch)
         except Exception as error:  # noqa: BLE001  # told to every command and to ``failed``
             taken = [first] if batch is None else batch.commands
             self._break(error, taken, None if batch is None else batch.txn)
@@ -231,7 +274,11 @@ class Writer(Generic[A, C, R]):
     def _decide_all(self, batch: _Batch[A, C, R], first: _Command[A, C], now_ms: int) -> None:
         """Decide ``first`` and what else is queued, up to the limits of a batch."""
         command: _Command[A, C] | None = first
+        batch.is_urgent = type(first.command) in self._urgent
         while command is not None:
+            if batch.commands and (batch.is_urgent or type(command.command) in self._urgent):
+                self._carried = command
+                break
             batch.commands.append(command)
             completion = self._decide_one(batch, command, now_ms)
             if completion is None:
@@ -250,7 +297,7 @@ class Writer(Generic[A, C, R]):
     def _decide_one(
         self, batch: _Batch[A, C, R], command: _Command[A, C], now_ms: int
     ) -> Completion[R] | None:
-        """Decide one command; None when its writes do not fit into what the batch has left."""
+        """Decide one command; None when it does not fit into what the batch has left."""
         txn = batch.txn
         mark = txn.savepoint()
         try:
@@ -258,22 +305,37 @@ class Writer(Generic[A, C, R]):
             if txn.bytes_written > self._max_bytes:
                 raise LimitError("the command writes more than one batch can hold")
         except Exception as error:  # noqa: BLE001  # whatever it is, it ends this command only
-            is_crowded_out = txn.bytes_written > self._max_bytes and mark > 0
+            is_full = txn.bytes_written > self._max_bytes or isinstance(error, BatchFullError)
             txn.rollback(mark)
-            return None if is_crowded_out else Completion(command.context, None, error)
+            return None if is_full and mark > 0 else Completion(command.context, None, error)
         if batch.first_writer is None and txn.savepoint() > mark:
             batch.first_writer = len(batch.completions)
         return Completion(command.context, outcome, None)
 
-    def _commit(self, batch: _Batch[A, C, R]) -> None:
+    def _prepare(self, batch: _Batch[A, C, R]) -> RootSwitch | None:
+        """Let the batch's switch be written into its transaction; a failure voids the batch."""
+        try:
+            return self._begin_switch(batch.txn)
+        except Exception as error:  # noqa: BLE001  # nothing has left the memory yet
+            batch.void(error)
+            return None
+
+    def _commit(self, batch: _Batch[A, C, R], switch: RootSwitch | None) -> None:
         if not batch.txn.writes:
             return
         started_ns = self._clock.monotonic_ns()
         try:
-            self._engine.batch(batch.txn.writes, self._token)
+            if switch is not None:
+                switch.write()
+            is_urgent = batch.is_urgent or switch is not None
+            self._engine.batch(batch.txn.writes, self._token, urgent=is_urgent)
         except EngineFullError as error:
+            if switch is not None:
+                switch.withdraw()
             batch.void(error)
             return
+        if switch is not None:
+            switch.finish(self._engine)
         self._commits += 1
         self._commit_ns += self._clock.monotonic_ns() - started_ns
 

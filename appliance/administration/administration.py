@@ -18,8 +18,19 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
+import trio
 
-from appliance.administration import findings, overview, people, rooms
+from appliance.administration import (
+    backups,
+    disposal,
+    endings,
+    evidence,
+    findings,
+    overview,
+    people,
+    replicas,
+    rooms,
+)
 from appliance.administration.contract import (
     Answer,
     Arguments,
@@ -37,8 +48,11 @@ from appliance.directory.requests import (
     canonical_request,
     verify_request,
 )
+from appliance.disposal import commands as disposal_commands
+from appliance.disposal.prepare import PREPARED, prepare
 from appliance.messaging import commands as messaging_commands
 from appliance.operations import Signed
+from store import reading
 from store.errors import StoreError
 from transports.wire.errors import Refusal
 
@@ -49,12 +63,18 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     **findings.OPERATIONS,
     **people.OPERATIONS,
     **rooms.OPERATIONS,
+    **disposal.OPERATIONS,
+    **endings.OPERATIONS,
+    **backups.OPERATIONS,
+    **replicas.OPERATIONS,
 }
 """What the peer's uid alone allows, by name."""
 
 SIGNED: Final[Mapping[str, type[msgspec.Struct]]] = {
     **directory_commands.REQUESTS,
     **messaging_commands.REQUESTS,
+    **disposal_commands.REQUESTS,
+    **evidence.SIGNED,
 }
 """What a person must sign, by name: the command that is decided."""
 
@@ -75,10 +95,14 @@ class Administration:
     Args:
         host: the appliance.
         on_drain: asks the process to stop in good order; returns at once.
+        end: ends a decommissioned site; None where none can be ended.
     """
 
-    def __init__(self, host: Host, on_drain: Callable[[], None]) -> None:
+    def __init__(
+        self, host: Host, on_drain: Callable[[], None], end: endings.End | None = None
+    ) -> None:
         self._host = host
+        self._end = end
         self._on_drain = on_drain
         self._challenges = Challenges()
 
@@ -94,6 +118,9 @@ class Administration:
                 result = await self._operate(OPERATIONS[name], arguments)
             elif name == "challenge":
                 result = self._challenge()
+            elif name == endings.FINISH and self._end is not None:
+                result = {"note": await self._end.finish()}
+                self._on_drain()
             elif name == "drain":
                 self._on_drain()
                 result = {}
@@ -123,7 +150,22 @@ class Administration:
             command = msgspec.json.decode(canonical_json(arguments), type=SIGNED[name])
         except (ValueError, RecursionError):
             raise Refusal("request.invalid") from None
-        return plain(await self._host.execute(actor, command))
+        if name == endings.RUN and self._end is not None:
+            await self._end.expect_replicas()
+        if type(command) in PREPARED:
+            command = await self._prepare(command)
+        reply = await self._host.execute(actor, command)
+        finish = evidence.AFTERWARDS.get(name)
+        return plain(reply) if finish is None else await finish(self._host, reply)
+
+    async def _prepare(self, command: Any) -> Any:
+        """Look up in a snapshot, in a worker thread, what an order means."""
+        site = self._host.site
+        return await trio.to_thread.run_sync(
+            reading.read,
+            site.ports.engine,
+            lambda reader: prepare(site.core, reader, command),
+        )
 
     def _actor(self, name: str, arguments: dict[str, Any], request: dict[str, Any]) -> Actor:
         """Return who signed; raises ``Refusal`` unless the signature is right and fresh."""
@@ -164,13 +206,21 @@ def _read(kind: type[Arguments], arguments: dict[str, Any]) -> Arguments:
 
 
 def plain(reply: Any) -> Answer:
-    """Return a command's reply as JSON values: ids in hex, times in Unix ms as ``..._at``."""
-    if not isinstance(reply, msgspec.Struct):
-        return {}
-    return {
-        name.removesuffix("_ms") + "_at" if name.endswith("_ms") else name: _plain(value)
-        for name, value in ((name, getattr(reply, name)) for name in reply.__struct_fields__)
-    }
+    """Return a command's reply as JSON values: ids in hex, times in Unix ms as ``..._at``.
+
+    A time that is called just ``at_ms`` becomes ``at``. So do those of what the reply holds.
+    """
+    return _fields(reply) if isinstance(reply, msgspec.Struct) else {}
+
+
+def _fields(struct: msgspec.Struct) -> Answer:
+    return {_name(field): _plain(getattr(struct, field)) for field in struct.__struct_fields__}
+
+
+def _name(field: str) -> str:
+    if field == "at_ms":
+        return "at"
+    return field.removesuffix("_ms") + "_at" if field.endswith("_ms") else field
 
 
 def _plain(value: Any) -> Any:
@@ -178,4 +228,8 @@ def _plain(value: Any) -> Any:
         return value.hex()
     if isinstance(value, tuple | list):
         return [_plain(each) for each in value]
+    if isinstance(value, msgspec.Struct):
+        return _fields(value)
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
     return value

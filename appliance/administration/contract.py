@@ -10,7 +10,9 @@ import msgspec
 
 from appliance.config import Config
 from appliance.context import Actor
+from appliance.disposal.runs import Progress
 from appliance.health import Health
+from appliance.replicas import Replicas
 from appliance.site import Site
 from store.errors import StoreError
 from transports.http.pages import Readiness
@@ -78,6 +80,15 @@ class Sessions(Protocol):
         ...
 
 
+class Disposal(Protocol):
+    """The service that destroys, as far as administration uses it."""
+
+    @property
+    def progress(self) -> Sequence[Progress]:
+        """What this process has carried out or is about to, oldest first."""
+        ...
+
+
 class Host(Protocol):
     """The running appliance, as far as administration uses it."""
 
@@ -102,8 +113,18 @@ class Host(Protocol):
         ...
 
     @property
+    def replicas(self) -> Replicas:
+        """The key replicas."""
+        ...
+
+    @property
     def gateway(self) -> Sessions:
         """The client sessions."""
+        ...
+
+    @property
+    def disposal(self) -> Disposal:
+        """The service that destroys."""
         ...
 
     @property
@@ -159,8 +180,14 @@ class Operation:
 def failure(error: Exception) -> Answer:
     """Return the reply for an error of the product; anything else is ``server.failed``."""
     if isinstance(error, Refusal | StoreError):
-        return problem(error.code, str(getattr(error, "hint", "")), retryable=bool(error.retryable))
+        return problem(error.code, _hint(error), retryable=bool(error.retryable))
     return problem("server.failed", "The server's log tells more.", retryable=True)
+
+
+def _hint(error: Exception) -> str:
+    """Return what the error advises, or when to come back."""
+    hint, after = str(getattr(error, "hint", "")), getattr(error, "after", 0)
+    return f"Try again in {after:,.0f} s." if after and not hint else hint
 
 
 def problem(code: str, hint: str = "", *, retryable: bool = False) -> Answer:

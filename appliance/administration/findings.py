@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,10 +12,13 @@ from appliance import check, doctor
 from appliance.administration.contract import Answer, Arguments, Host, Operation
 from appliance.config import Config, key_directory
 from appliance.findings import Finding
+from appliance.replicas import ReplicaStatus
 from appliance.site import Site
+from store import reading
+from store.engine.contract import Reader
 
-DIRECTORY_FINDING: Final = "views.directory"
-"""The one comparison of ``check`` with memory, which moves on while a server runs."""
+MEMORY_FINDINGS: Final = frozenset({"views.directory", "views.in_force"})
+"""The comparisons of ``check`` with memory, which moves on while a server runs."""
 
 
 class Examine(Arguments, frozen=True):
@@ -38,9 +41,21 @@ def plain(findings: Iterable[Finding]) -> list[dict[str, Any]]:
     ]
 
 
-def shallow(site: Site, config: Config, data_dir: Path | None) -> list[Finding]:
-    """Return what can be seen at once; ``data_dir`` is None in a simulation."""
+def shallow(
+    site: Site,
+    config: Config,
+    data_dir: Path | None,
+    statuses: Sequence[ReplicaStatus] | None = None,
+) -> list[Finding]:
+    """Return what can be seen at once.
+
+    ``data_dir`` is None in a simulation, ``statuses`` of the key replicas while no server runs:
+    none of them follows then, and that is no finding.
+    """
     found = [*doctor.examine_machine(), *doctor.examine_site(site, data_dir)]
+    found += doctor.examine_disposal(site)
+    if statuses is not None or not config.replicas.directories:
+        found += doctor.examine_replicas(statuses or (), site.ports.clock.wall_ms())
     if data_dir is not None:
         found += doctor.examine_directories(data_dir, key_directory(config, data_dir))
     return found
@@ -50,20 +65,24 @@ def deep(site: Site) -> list[Finding]:
     """Verify the log and rebuild every view from it; O(log). Any thread.
 
     While a server writes, memory goes on as the snapshot that is examined stays: a difference
-    between the two then says nothing, and is left out.
+    between the two then says nothing, and is left out. A destruction meanwhile makes it begin
+    anew; raises ``StaleSnapshotError`` when that happens too often.
     """
     core = site.core
-    with site.ports.engine.snapshot() as reader:
+
+    def examined(reader: Reader) -> list[Finding]:
         before = core.log.head.pos
         found = check.check(core, reader)
-    if core.log.head.pos != before:
-        found = [each for each in found if each.id != DIRECTORY_FINDING]
-    return found
+        if core.log.head.pos != before:
+            found = [each for each in found if each.id not in MEMORY_FINDINGS]
+        return found
+
+    return reading.read(site.ports.engine, examined)
 
 
 async def examine(host: Host, arguments: Examine) -> Answer:
     """Look for problems, each with an id, a severity, evidence and a remedy."""
-    found = shallow(host.site, host.config, host.health.data_dir)
+    found = shallow(host.site, host.config, host.health.data_dir, host.replicas.statuses)
     if host.identity is not None:
         not_after = host.identity.identity.not_after
         found += doctor.examine_certificate(not_after, host.site.ports.clock.wall_ms())

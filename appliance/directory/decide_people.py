@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from appliance.context import Context, refuse
 from appliance.directory import limits
 from appliance.directory.commands import (
@@ -33,6 +35,8 @@ from appliance.operations import (
     PersonState,
 )
 from store.ids import ID_BYTES, Stream, StreamKind
+
+T = TypeVar("T")
 
 TRANSITIONS = {ACTIVE: {DISABLED, REMOVED}, DISABLED: {ACTIVE, REMOVED}, REMOVED: set[str]()}
 """The states that may follow each; a removed person never comes back under the same id."""
@@ -67,7 +71,8 @@ def set_profile(ctx: Context, command: SetProfile) -> Known:
     if command.unit is not None:
         unit = clean_text(command.unit, limits.NAME_CHARACTERS)
     if (login, name, unit) != (person.login, person.name, person.unit):
-        body = PersonProfile(login, name, unit, ctx.actor.signed)
+        past = _past(person.past_units, person.unit, unit)
+        body = PersonProfile(login, name, unit, ctx.actor.signed, past)
         append(ctx, person.id, Kind.PERSON_PROFILE, body)
     return Known(person.id)
 
@@ -86,7 +91,11 @@ def set_roles(ctx: Context, command: SetRoles) -> Done:
     if roles == person.roles:
         return Done()
     _keep_indispensable(ctx, person, person.roles - roles)
-    body = PersonRoles(tuple(sorted(roles)), ctx.actor.signed)
+    past = tuple(
+        (tuple(sorted(each)), until)
+        for each, until in _past(person.past_roles, person.roles, frozenset(roles))
+    )
+    body = PersonRoles(tuple(sorted(roles)), ctx.actor.signed, past)
     append(ctx, person.id, Kind.PERSON_ROLES, body)
     return Done()
 
@@ -127,6 +136,13 @@ def reset_access(ctx: Context, command: ResetAccess) -> Done:
 def append(ctx: Context, person: bytes, kind: Kind, body: BodyStruct) -> None:
     """Append an operation to a person's stream."""
     ctx.append(kind, body, stream=Stream(StreamKind.PERSON, person))
+
+
+def _past(past: tuple[tuple[T, int], ...], before: T, after: T) -> tuple[tuple[T, int], ...]:
+    """Return what somebody had beside ``after``, each once: what they had before until now."""
+    if before == after:
+        return past
+    return (*(each for each in past if each[0] not in (before, after)), (before, 0))
 
 
 def _present(ctx: Context, who: str) -> Person:

@@ -34,12 +34,14 @@ def _created(person: Person, _op: Op, _body: Any) -> Person:
     return person
 
 
-def _profile(person: Person, _op: Op, body: PersonProfile) -> Person:
-    return replace(person, login=body.login, name=body.name, unit=body.unit)
+def _profile(person: Person, op: Op, body: PersonProfile) -> Person:
+    past = tuple((unit, until or op.pos - 1) for unit, until in body.past)
+    return replace(person, login=body.login, name=body.name, unit=body.unit, past_units=past)
 
 
-def _roles(person: Person, _op: Op, body: PersonRoles) -> Person:
-    return replace(person, roles=frozenset(body.roles))
+def _roles(person: Person, op: Op, body: PersonRoles) -> Person:
+    past = tuple((frozenset(roles), until or op.pos - 1) for roles, until in body.past)
+    return replace(person, roles=frozenset(body.roles), past_roles=past)
 
 
 def _state(person: Person, _op: Op, body: PersonState) -> Person:

@@ -66,7 +66,8 @@ class Person:
     """A person as known here; names and credentials never appear in its repr.
 
     ``verifier`` and ``public_key`` are empty when there is none. ``is_enrolled``: has had a
-    credential of their own since the beginning, or since the last reset of access.
+    credential of their own since the beginning, or since the last reset of access. ``past_units``
+    and ``past_roles`` are other ones, each with the last position at which it was theirs.
     """
 
     id: bytes
@@ -81,6 +82,8 @@ class Person:
     is_enrolled: bool = False
     devices: Mapping[bytes, Device] = field(default_factory=_no_devices, repr=False)
     invites: Mapping[bytes, Invite] = field(default_factory=_no_invites, repr=False)
+    past_units: tuple[tuple[str, int], ...] = field(default=(), repr=False)
+    past_roles: tuple[tuple[frozenset[str], int], ...] = ()
 
     @property
     def is_active(self) -> bool:

@@ -32,6 +32,7 @@ PASSIVE: Final = (
     schema.Ping,
     schema.Presence,
     schema.Resume,
+    schema.Wiped,
 )
 """Frames that clients send by themselves: they do not keep a session from being idle."""
 

@@ -16,7 +16,7 @@ from appliance.directory.folds import FOLDS
 from appliance.directory.model import Device, Invite, Person
 from appliance.directory.names import ID_PREFIX, login_key
 from appliance.directory.policy import Lifetimes
-from appliance.operations import BodyStruct
+from appliance.operations import BodyStruct, Kind
 from store.engine.txn import Txn
 from store.oplog import Op
 from transports.wire.errors import Refusal
@@ -124,6 +124,13 @@ class Directory:
     def apply(self, txn: Txn, op: Op, body: BodyStruct) -> None:
         """Follow an operation inside its transaction; the directory has no rows of its own."""
         self.fold(op, body, txn.on_rollback)
+
+    def forget(self, txn: Txn, op: Op) -> None:
+        """Forget a person whose first operation is being destroyed: they are erased."""
+        person = self._persons.get(op.stream.id)
+        if op.kind == Kind.PERSON_CREATED and person is not None:
+            self._replace(person.id, person, None)
+            txn.on_rollback(partial(self._replace, person.id, None, person))
 
     def fold(self, op: Op, body: BodyStruct, undo: Undo | None) -> None:
         """Follow an operation; other rooms' kinds change nothing. ``undo`` is None at load."""

@@ -20,7 +20,9 @@ from appliance.gateway.limits import (
 )
 from appliance.messaging import feed, render
 from appliance.positions import format_pos
+from store import reading
 from store.engine.contract import Engine, Reader
+from store.vault import StaleSnapshotError
 from transports.wire import schema
 
 
@@ -32,6 +34,8 @@ class CatchUp:
         self._engine = engine
         self._fanout = fanout
         self._behind: deque[Client] = deque()
+        self.failed: list[Client] = []
+        """Connections that could not be read for, to be ended: they come back where they were."""
 
     def __len__(self) -> int:
         """Return how many connections await a step."""
@@ -47,36 +51,47 @@ class CatchUp:
         """Advance some connections; returns whether there is more to do at once.
 
         Reads from one snapshot for all of them; bounded by ``CATCH_UP_SESSIONS`` times
-        ``CATCH_UP_EVENTS`` events.
+        ``CATCH_UP_EVENTS`` events. When a destruction makes that snapshot stale, those who have
+        not taken their step yet take it from a new one.
         """
         if not self._behind:
             return False
-        with self._engine.snapshot() as reader:
-            head = self._core.applied(reader)
-            for _ in range(min(CATCH_UP_SESSIONS, len(self._behind))):
-                client = self._behind.popleft()
-                if client.is_live or not client.session.is_known or client.is_blocked:
-                    continue
+        count = min(CATCH_UP_SESSIONS, len(self._behind))
+        taking = deque(self._behind.popleft() for _ in range(count))
+        try:
+            reading.read(self._engine, lambda reader: self._take_turns(reader, taking, now))
+        except StaleSnapshotError:
+            self.failed.append(taking.popleft())
+            self._behind.extendleft(reversed(taking))
+        return bool(self._behind)
+
+    def _take_turns(self, reader: Reader, taking: deque[Client], now: float) -> None:
+        """Let each take its step; who is done is taken out, so that nobody takes it twice."""
+        head = self._core.applied(reader)
+        while taking:
+            client = taking[0]
+            if not client.is_live and client.session.is_known and not client.is_blocked:
                 self._advance(reader, client, head, now)
                 if not client.is_live:
                     self._behind.append(client)
-        return bool(self._behind)
+            taking.popleft()
 
     def _advance(self, reader: Reader, client: Client, head: int, now: float) -> None:
         if head - client.pos > GAP_EVENTS:
             gap = schema.Gap(format_pos(client.pos), format_pos(head))
             self._fanout.reply(client, gap)
             client.pos = head
-        found = feed.events_after(
+        missed = feed.events_after(
             reader,
             self._core.log,
             self._core.conversations,
             client.person,
             client.pos,
             CATCH_UP_EVENTS,
+            self._core.is_over(),
         )
         sent_bytes = 0
-        for pos, op in found:
+        for pos, op in missed.events:
             client.pos = pos
             event = render.event(op, self._core.conversations)
             if event is not None:
@@ -85,6 +100,5 @@ class CatchUp:
                 self._fanout.event(client, shared, now, is_urgent=render.is_urgent(event))
             if sent_bytes >= CATCH_UP_BYTES:
                 return
-        if len(found) < CATCH_UP_EVENTS:
-            client.pos = max(client.pos, head)
-            client.is_live = True
+        client.is_live = missed.upto is None
+        client.pos = max(client.pos, head if missed.upto is None else missed.upto)

@@ -13,6 +13,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from typing import NamedTuple
 
 import trio
@@ -51,6 +52,7 @@ from appliance.gateway.session import (
 from appliance.gateway.session import Session as Protocol
 from appliance.gateway.signin import Granted, SignIn
 from appliance.positions import parse_pos
+from store import reading
 from store.engine.contract import Engine
 from store.errors import EngineFullError, OverloadedError, StoreError
 from store.ids import StreamKind
@@ -222,6 +224,11 @@ class Gateway:
             self.catch_up.follow(client, client.pos)
         if self.catch_up.step(now):
             self._wake()
+        while self.catch_up.failed:
+            client = self.catch_up.failed.pop()
+            logger.error("catchup.failed")
+            last = client.session.error("server.failed", after=OVERLOAD_WAIT_SECONDS)
+            self._farewell(client, last, CloseReason.INTERNAL)
         self.fanout.flush()
 
     # --- what the writer tells ------------------------------------------------------------------
@@ -299,9 +306,11 @@ class Gateway:
         client.in_flight += 1
 
     def _query(self, client: Client, query: schema.History | schema.List) -> None:
+        answer = partial(
+            queries.answer, core=self._core, roster=self.roster, client=client, query=query
+        )
         try:
-            with self._engine.snapshot() as reader:
-                reply = queries.answer(reader, self._core, self.roster, client, query)
+            reply = reading.read(self._engine, answer)
         except (StrongroomError, StoreError) as error:
             self._refuse(client, error, query.id)
             return
@@ -315,8 +324,7 @@ class Gateway:
             self.fanout.dirty.add(client)
 
     def _follow(self, client: Client, resume: schema.Resume) -> None:
-        with self._engine.snapshot() as reader:
-            head = self._core.applied(reader)
+        head = reading.read(self._engine, self._core.applied)
         pos = head
         if resume.pos and resume.incarnation in ("", self._core.incarnation):
             try:
@@ -346,9 +354,10 @@ class Gateway:
         client.carrier.authenticated = True
         client.carrier.keepalive_seconds = KEEPALIVE_SECONDS
         self.counters.sign_ins += 1
-        with self._engine.snapshot() as reader:
-            welcome = queries.welcome(reader, self._core, granted, self._limits, now_ms)
-        self.fanout.reply(client, welcome)
+        welcome = partial(
+            queries.welcome, core=self._core, granted=granted, limits=self._limits, now_ms=now_ms
+        )
+        self.fanout.reply(client, reading.read(self._engine, welcome))
         if self.roster.add(client):
             self.fanout.presence(client.person, "available")
         self._wake()

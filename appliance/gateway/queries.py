@@ -47,6 +47,7 @@ def _history(reader: Reader, core: Core, client: Client, query: schema.History) 
         before=parse_key(query.before) if query.before else None,
         after=parse_key(query.after) if query.after else None,
         limit=query.limit,
+        is_over=core.is_over(),
     )
     return schema.Ok(query.id, conv=query.conv, items=tuple(page.items), more=page.more)
 

@@ -10,7 +10,7 @@ is answered with an error and the connection kept, but a stranger gets only a fe
     auth                                    GREETED             Check
     resume                                  READY               Follow
     send edit recall react read confirm     READY, FOLLOWING    Run   (through the writer)
-    open conv got revoke duty
+    open conv got wiped revoke duty
     password                                READY, FOLLOWING    Check
     history list                            READY, FOLLOWING    Query (reads only)
     typing presence                         READY, FOLLOWING    Signal
@@ -130,6 +130,7 @@ _COMMANDS = (
     schema.Open,
     schema.Conv,
     schema.Got,
+    schema.Wiped,
     schema.Revoke,
     schema.Duty,
 )

@@ -13,7 +13,10 @@ lets new members read what was before them.
 from __future__ import annotations
 
 import struct
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 from appliance.limits import FORMER_TIMES
@@ -68,6 +71,21 @@ class Membership:
     def left_at(self, key: int) -> bool:
         """Tell whether a time of membership ended with the operation at ``key``."""
         return any(each.until == key for each in self.intervals)
+
+    def may_have_read(self, ranges: Sequence[tuple[int, int]], by: int) -> bool:
+        """Tell whether anything in ``ranges`` of keys could be read until key ``by``.
+
+        Both ends of a range are included; ranges ascend and do not meet. Of who came and went
+        too often for all times to be kept, it is assumed that they could read whatever came
+        before those that are. O(intervals x log ranges).
+        """
+        is_all_known = len(self.intervals) <= FORMER_TIMES
+        for number, each in enumerate(self.intervals):
+            start = each.read_from if number or is_all_known else 0
+            place = bisect_left(ranges, start, key=itemgetter(1))
+            if each.since <= by and place < len(ranges) and ranges[place][0] < each.until:
+                return True
+        return False
 
     def windows(self) -> list[tuple[int, int]]:
         """Return the readable ranges of keys, ascending, without overlaps."""

@@ -34,7 +34,9 @@ class Conversation:
     """A conversation as it stands now; titles and people never appear in its repr.
 
     ``changed_key`` is the timeline key of the last change of membership, ``first_title`` the
-    title given at the opening, as long as it is the title.
+    title given at the opening, as long as it is the title. ``past_filings`` are earlier
+    retention classes and labels, each with the last position covered; ``archived_pos`` and
+    ``case_closed_pos`` tell since when it is closed (0: it is not).
     """
 
     stream: Stream
@@ -50,6 +52,9 @@ class Conversation:
     former: Mapping[bytes, Membership] = field(default_factory=dict, repr=False)
     archived: bool = False
     history: bool = False
+    past_filings: tuple[tuple[int, tuple[str, ...], int], ...] = ()
+    archived_pos: int = 0
+    case_closed_pos: int = 0
 
     @property
     def id(self) -> bytes:

@@ -20,6 +20,7 @@ from appliance.operations import (
     ConversationMember,
     ConversationSettings,
     ConversationTitle,
+    ConversationWiped,
     DutyHolder,
     Edit,
     Escalation,
@@ -81,7 +82,10 @@ def is_urgent(event: Event) -> bool:
 
 
 def audience(op: Op, conversations: Conversations) -> Collection[bytes]:
-    """Return who hears of an operation; O(1) unless membership changed since it happened."""
+    """Return who hears of an operation.
+
+    O(1) unless membership changed since it happened, or it concerns former members too.
+    """
     body = targets.body_of(op)
     if isinstance(body, DutyHolder):
         return EVERYONE
@@ -91,7 +95,8 @@ def audience(op: Op, conversations: Conversations) -> Collection[bytes]:
     if isinstance(body, Mark) and body.quiet:
         return (op.actor,)
     root_key = getattr(body, "key", 0) or op.key
-    if conversation.changed_key < min(op.key, root_key):
+    is_for_members = not isinstance(body, ConversationWiped)
+    if is_for_members and conversation.changed_key < min(op.key, root_key):
         return conversation.members
     people = (*conversation.members.values(), *conversation.former.values())
     return tuple(each.person for each in people if concerns(each, op, body))
@@ -101,8 +106,11 @@ def concerns(member: Membership, op: Op, body: BodyStruct) -> bool:
     """Tell whether somebody hears of an operation of a conversation they are or were in.
 
     They must be a member when it happens and, where it targets a message, may read that one.
-    Who is removed hears of it; the first members hear of the opening instead.
+    Who is removed hears of it; the first members hear of the opening instead. Of what was wiped
+    everybody hears who may have a copy, long after they left.
     """
+    if isinstance(body, ConversationWiped):
+        return member.may_have_read(body.ranges, op.key)
     if isinstance(body, ConversationMember):
         if body.opening:
             return False
@@ -195,6 +203,11 @@ def _settings(op: Op, body: ConversationSettings, _: Conversations) -> Occurrenc
     return schema.SettingsOp(**_common(op), archived=body.archived, history=body.history)
 
 
+def _wiped(op: Op, body: ConversationWiped, _: Conversations) -> Occurrence:
+    ranges = tuple((format_key(first), format_key(last)) for first, last in body.ranges)
+    return schema.WipeOp(**_common(op), certificate=body.run, ranges=ranges)
+
+
 def _duty(op: Op, body: DutyHolder, conversations: Conversations) -> Occurrence | None:
     duty = conversations.duty(op.stream.id)
     if duty is None:
@@ -215,6 +228,7 @@ _BUILDERS: Final[dict[type, Callable[[Op, Any, Conversations], Occurrence | None
     ConversationTitle: _title,
     ConversationMember: _member,
     ConversationSettings: _settings,
+    ConversationWiped: _wiped,
     DutyHolder: _duty,
 }
 

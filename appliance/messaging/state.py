@@ -28,6 +28,7 @@ from appliance.messaging.urgency import Urgent
 from appliance.operations import (
     BodyStruct,
     ConversationCreated,
+    ConversationFiled,
     ConversationMember,
     ConversationSettings,
     ConversationTitle,
@@ -47,7 +48,7 @@ from store.ids import OpId, Stream, StreamKind
 from store.logreader import LogReader
 from store.oplog import Op
 from store.streams import Streams
-from store.tables import HEAD, MEMBER, MEMBER_OF, TARGET
+from store.tables import HEAD, MEMBER, MEMBER_OF, RECALLED, TARGET
 
 Undo = Callable[[Callable[[], None]], None]
 K = TypeVar("K")
@@ -58,8 +59,14 @@ RECALLS: Final = 4_096
 
 _NO_FRONT: Final = Front(0, 0, None)
 _NONE: Final[Mapping[bytes, int]] = {}
-_FIRST: Final = Kind.CONVERSATION_CREATED
-_LAST: Final = Kind.DUTY_HOLDER
+_KINDS: Final = frozenset(
+    (
+        *range(Kind.CONVERSATION_CREATED, Kind.DUTY_HOLDER + 1),
+        Kind.CONVERSATION_WIPED,
+        Kind.CONVERSATION_FILED,
+    )
+)
+"""What moves a conversation or duty; the other rooms' kinds change nothing here."""
 
 
 class Conversations:
@@ -92,6 +99,18 @@ class Conversations:
     def get(self, conversation: bytes) -> Conversation | None:
         """Return a conversation by its id."""
         return self._conversations.get(conversation)
+
+    def ids(self) -> list[bytes]:
+        """Return the ids of all conversations (a copy)."""
+        return list(self._conversations)
+
+    def classes_in_use(self) -> set[int]:
+        """Return the retention classes that conversations have or had; O(conversations)."""
+        used: set[int] = set()
+        for each in list(self._conversations.values()):
+            used.add(each.retention_class)
+            used.update(number for number, _, _ in each.past_filings)
+        return used
 
     def ever(self, person: bytes) -> Mapping[bytes, int]:
         """Return the conversations a person is or was in: id to pseudonym. Never changes."""
@@ -208,7 +227,7 @@ class Conversations:
 
     def apply(self, txn: Txn, op: Op, body: BodyStruct) -> None:
         """Follow an operation in rows and memory; the log has written FEED, HEAD, TIMELINE."""
-        if not _FIRST <= op.kind <= _LAST:
+        if op.kind not in _KINDS:
             return
         self._numbers.setdefault(op.id[:2], op.origin)
         if isinstance(body, ConversationMember):
@@ -243,7 +262,30 @@ class Conversations:
             return
         txn.put(TARGET.key(*root, op.origin, op.id.seq), b"")
         if op.kind == Kind.RECALL:
+            txn.put(RECALLED.key(op.feed, *root), b"")
             self._remember_recall(root, True, txn.on_rollback)
+
+    def forget(self, txn: Txn, op: Op) -> None:
+        """Take a message, or what targets one, out of rows and memory: it is being destroyed.
+
+        FEED and TIMELINE are the log's to clear.
+        """
+        place = (op.origin, op.id.seq)
+        if op.target:
+            root = self.place(txn, OpId.unpack(op.target))
+            if root is not None:
+                txn.delete(TARGET.key(*root, *place))
+        if op.kind != Kind.MESSAGE:
+            return
+        txn.delete(RECALLED.key(op.feed, *place))
+        followed = self._urgent.get(place)
+        if followed is not None:
+            self.put_urgent(txn, followed, None)
+        if place in self._recalled:
+            _drop(self._recalled, place, txn.on_rollback)
+        front = self._fronts.get(op.feed)
+        if front is not None and front.root is not None:
+            _set(self._fronts, op.feed, front._replace(root=None), txn.on_rollback)
 
     def _remember_recall(self, root: Place, is_recalled: bool, undo: Undo) -> None:
         if len(self._recalled) >= RECALLS:
@@ -325,7 +367,26 @@ class Conversations:
         assert isinstance(body, ConversationSettings)
         conversation = self._conversations.get(op.stream.id)
         if conversation is not None:
-            changed = replace(conversation, archived=body.archived, history=body.history)
+            archived_pos = op.pos if body.archived else 0
+            changed = replace(
+                conversation,
+                archived=body.archived,
+                history=body.history,
+                archived_pos=archived_pos,
+            )
+            _set(self._conversations, op.stream.id, changed, undo)
+
+    def _fold_filed(self, op: Op, body: BodyStruct, undo: Undo | None) -> None:
+        assert isinstance(body, ConversationFiled)
+        conversation = self._conversations.get(op.stream.id)
+        if conversation is not None:
+            changed = replace(
+                conversation,
+                retention_class=body.retention_class,
+                labels=body.labels,
+                past_filings=body.past,
+                case_closed_pos=op.pos if body.case_closed_ms else 0,
+            )
             _set(self._conversations, op.stream.id, changed, undo)
 
     def _fold_member(self, op: Op, body: BodyStruct, undo: Undo | None) -> None:
@@ -406,6 +467,7 @@ _FOLDS: Final[dict[int, Callable[[Conversations, Op, BodyStruct, Undo | None], N
     Kind.CONVERSATION_TITLE: Conversations._fold_title,
     Kind.CONVERSATION_MEMBER: Conversations._fold_member,
     Kind.CONVERSATION_SETTINGS: Conversations._fold_settings,
+    Kind.CONVERSATION_FILED: Conversations._fold_filed,
     Kind.DUTY_CREATED: Conversations._fold_duty,
     Kind.DUTY_CHAIN: Conversations._fold_duty,
     Kind.DUTY_HOLDER: Conversations._fold_duty,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -13,16 +13,27 @@ from appliance.messaging import render, targets
 from appliance.messaging.membership import Membership
 from appliance.messaging.state import Conversations
 from appliance.operations import Message
+from appliance.positions import format_key
 from store import hlc
 from store.engine.contract import Reader
 from store.errors import PartGoneError
 from store.feeds import TIMELINE_ROW
 from store.ids import OpId
 from store.logreader import LogReader
+from store.oplog import Op
 from store.tables import TIMELINE
 from transports.wire import schema
 from transports.wire.errors import Refusal
 from transports.wire.schema import HistoryItem, Id
+
+IsOver = Callable[[Op], bool]
+"""Tells whether a message has reached its end, so that nobody reads it any more."""
+
+
+def never_over(op: Op) -> bool:
+    """Tell that nothing has reached its end."""
+    del op
+    return False
 
 
 class Entry(NamedTuple):
@@ -51,12 +62,13 @@ def history(
     before: int | None = None,
     after: int | None = None,
     limit: int = HISTORY_ITEMS,
+    is_over: IsOver = never_over,
 ) -> Page:
     """Return messages with timeline keys below ``before`` and above ``after``.
 
     The newest ones, or those next to ``after`` where only that is given. At most ``limit``,
-    ``HISTORY_ITEMS`` and what ``HISTORY_OPENED`` operations tell. Raises ``Refusal``
-    ("conversation.unknown") for who was never a member.
+    ``HISTORY_ITEMS`` and what ``HISTORY_OPENED`` operations tell. What ``is_over`` is shown as
+    destroyed. Raises ``Refusal`` ("conversation.unknown") for who was never a member.
     """
     conversation = conversations.get(conversation_id)
     member = None if conversation is None else conversation.membership(person)
@@ -75,7 +87,7 @@ def history(
         if len(items) == limit or opened >= HISTORY_OPENED:
             more = True
             break
-        item, cost = _item(reader, read, conversations, entry)
+        item, cost = _item(reader, read, conversations, entry, is_over)
         items.append(item)
         opened += cost
     if ascending:
@@ -112,7 +124,11 @@ def heard_windows(member: Membership) -> list[tuple[int, int]]:
 
 
 def _item(
-    reader: Reader, read: targets.Read, conversations: Conversations, entry: Entry
+    reader: Reader,
+    read: targets.Read,
+    conversations: Conversations,
+    entry: Entry,
+    is_over: IsOver,
 ) -> tuple[HistoryItem, int]:
     """Return one entry as it stands now, and how many operations it took to tell."""
     try:
@@ -120,7 +136,7 @@ def _item(
     except PartGoneError:
         return _destroyed(entry), 1
     body = targets.body_of(op)
-    if not isinstance(body, Message):
+    if not isinstance(body, Message) or is_over(op):
         return _destroyed(entry), 1
     now = targets.standing(reader, read, op)
     if now is targets.UNTOUCHED:
@@ -141,5 +157,5 @@ def _item(
 
 def _destroyed(entry: Entry) -> HistoryItem:
     name = Id(entry.id.pack())
-    at = hlc.millis(entry.key)
-    return HistoryItem(schema.DestroyedOp(msg=name, by=Id(b""), at=at, of=name))
+    at, key = hlc.millis(entry.key), format_key(entry.key)
+    return HistoryItem(schema.DestroyedOp(msg=name, by=Id(b""), at=at, of=name, key=key))

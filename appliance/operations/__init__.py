@@ -36,7 +36,8 @@ its register is superseded, and its part may be destroyed.
     100      request.made             audit          request number
     101      request.approved         audit          request number
     102      request.closed           audit          request number
-    104      destruction.intent       audit          - (several for one run)
+    103      request.signed           audit          request number
+    104      destruction.intent       audit          run number
     105      destruction.confirmed    audit          run number
     106      conversation.wiped       conversation   -
     107      conversation.filed       conversation   -
@@ -112,6 +113,7 @@ from appliance.operations.proof import (
     RequestApproved,
     RequestClosed,
     RequestMade,
+    RequestSigned,
     SiteDecommissioned,
     SiteSucceeds,
 )
@@ -156,6 +158,7 @@ class Kind(IntEnum):
     REQUEST_MADE = 100
     REQUEST_APPROVED = 101
     REQUEST_CLOSED = 102
+    REQUEST_SIGNED = 103
     DESTRUCTION_INTENT = 104
     DESTRUCTION_CONFIRMED = 105
     CONVERSATION_WIPED = 106
@@ -238,7 +241,8 @@ SPECS: dict[Kind, Spec] = {
     Kind.REQUEST_MADE: _audited(RequestMade, "request"),
     Kind.REQUEST_APPROVED: _audited(RequestApproved, "request"),
     Kind.REQUEST_CLOSED: _audited(RequestClosed, "request"),
-    Kind.DESTRUCTION_INTENT: _audited(DestructionIntent),
+    Kind.REQUEST_SIGNED: _audited(RequestSigned, "request"),
+    Kind.DESTRUCTION_INTENT: _audited(DestructionIntent, "run"),
     Kind.DESTRUCTION_CONFIRMED: _audited(DestructionConfirmed, "run"),
     Kind.CONVERSATION_WIPED: _control(ConversationWiped),
     Kind.CONVERSATION_FILED: _privileged(ConversationFiled),
@@ -326,6 +330,7 @@ __all__ = [
     "RequestApproved",
     "RequestClosed",
     "RequestMade",
+    "RequestSigned",
     "SecretSlot",
     "Signed",
     "SiteCreated",

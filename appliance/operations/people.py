@@ -42,19 +42,28 @@ class PersonCreated(BodyStruct, frozen=True):
 
 
 class PersonProfile(BodyStruct, frozen=True):
-    """Login name, display name and unit."""
+    """Login name, display name and unit.
+
+    ``past`` lists other units, each with the last position at which it was the person's (0: the
+    one before this operation): what a policy or a hold says of them goes on.
+    """
 
     login: str
     name: str
     unit: str
     signed: Signed = UNSIGNED
+    past: tuple[tuple[str, int], ...] = ()
 
 
 class PersonRoles(BodyStruct, frozen=True):
-    """Access roles, sorted: member, administrator, security_officer, auditor."""
+    """Access roles, sorted: member, administrator, security_officer, auditor.
+
+    ``past`` lists other roles that the person had together, as ``PersonProfile`` does units.
+    """
 
     roles: tuple[str, ...]
     signed: Signed = UNSIGNED
+    past: tuple[tuple[tuple[str, ...], int], ...] = ()
 
 
 class PersonState(BodyStruct, frozen=True):

@@ -63,12 +63,24 @@ class RequestMade(BodyStruct, frozen=True):
     signed: Signed = UNSIGNED
 
 
+class RequestSigned(BodyStruct, frozen=True):
+    """Who asked has signed the request's digest: it names nobody, so that certificates show it."""
+
+    request: int
+    signed: Signed = UNSIGNED
+
+
 class RequestApproved(BodyStruct, frozen=True):
-    """The second person agrees; ``public_key`` is the key that signed."""
+    """The second person agrees; ``public_key`` is the key that signed.
+
+    ``approved_ms`` is the wall clock then (Unix ms). The operation's own time may be far ahead of
+    it: that never goes back once a wall clock was.
+    """
 
     request: int
     public_key: bytes
     signed: Signed = UNSIGNED
+    approved_ms: int = 0
 
 
 class RequestClosed(BodyStruct, frozen=True):
@@ -92,7 +104,10 @@ class Approval(BodyStruct, frozen=True):
 
 
 class DayCount(BodyStruct, frozen=True):
-    """Records of one class born on one day (days since 1970); 0 stands for one to four."""
+    """Records of one class born on one day (days since 1970); 0 stands for one to four.
+
+    Where a run reaches over very many days, ``day`` is the first of 31.
+    """
 
     retention_class: str
     day: int
@@ -100,10 +115,11 @@ class DayCount(BodyStruct, frozen=True):
 
 
 class DestructionIntent(BodyStruct, frozen=True):
-    """One slice of a run: committed together with the loss of its keys.
+    """One slice of a run, committed together with the loss of its keys.
 
-    ``scope_root`` is the RFC 6962 root over HMAC-SHA-256(scope key, OpId) of the slice's
-    parts; ``generation`` the root that the keys die with.
+    It tells the whole run so far, so that the newest one is all there is to know: ``parts``,
+    exact ``counts``, the first and last of the ``generations`` that died. ``scope_root`` is the
+    RFC 6962 root over HMAC-SHA-256(scope key, OpId) of this slice's parts. Time in Unix ms.
     """
 
     run: int
@@ -115,7 +131,8 @@ class DestructionIntent(BodyStruct, frozen=True):
     scope_root: bytes
     parts: int
     counts: tuple[DayCount, ...]
-    generation: int
+    generations: tuple[int, int]
+    started_ms: int
 
 
 class ReplicaState(BodyStruct, frozen=True):
@@ -156,6 +173,8 @@ class DestructionConfirmed(BodyStruct, frozen=True):
     confirmed_ms: int
     clock: str
     program: str
+    digest: bytes = b""
+    """What the second person signed; empty for runs that need no approval."""
 
 
 class ConversationWiped(BodyStruct, frozen=True):
@@ -168,14 +187,14 @@ class ConversationWiped(BodyStruct, frozen=True):
 class ConversationFiled(BodyStruct, frozen=True):
     """Which retention class and labels a conversation has, and had.
 
-    ``past`` lists earlier classes as (class, last position it covered): a minimum that ran
+    ``past`` lists earlier ones as (class, labels, last position covered): a minimum that ran
     then goes on. ``case_closed_ms`` is 0 while the case is open.
     """
 
     retention_class: int
     labels: tuple[str, ...]
     case_closed_ms: int
-    past: tuple[tuple[int, int], ...]
+    past: tuple[tuple[int, tuple[str, ...], int], ...]
     signed: Signed = UNSIGNED
 
 
@@ -189,18 +208,30 @@ class DeviceWiped(BodyStruct, frozen=True):
 
 
 class ClockAnchor(BodyStruct, frozen=True):
-    """It was ``at_ms`` (Unix ms) by the trusted ``source`` when everything before was there."""
+    """It was at least ``at_ms`` (Unix ms of proven time) when everything before was there.
+
+    ``source`` vouches for it. ``wall_ms``, ``boot`` and ``uptime_ms`` are the machine's own
+    clocks at that moment, from which a later process goes on.
+    """
 
     at_ms: int
     source: str
+    wall_ms: int
+    boot: str
+    uptime_ms: int
+    is_confirmed: bool
 
 
 class ClockChanged(BodyStruct, frozen=True):
-    """Destruction is suspended because of a jump, or resumed by request; times in Unix ms."""
+    """Destruction is suspended because of a jump, or goes on; times in Unix ms.
+
+    ``step_ms`` is how far proven time moved forward on two people's or headquarters' word.
+    """
 
     suspended: bool
     expected_ms: int
     seen_ms: int
+    step_ms: int = 0
     request: int = 0
     signed: Signed = UNSIGNED
 

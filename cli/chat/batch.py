@@ -18,7 +18,15 @@ from cli.chat.render import (
 from cli.errors import CliError
 from cli.output import emit_json, note, say
 from client import Sent
-from transports.wire.schema import Event, Gap, HistoryItem, MemberOp, MessageOp, OpenedOp
+from transports.wire.schema import (
+    Event,
+    Gap,
+    HistoryItem,
+    MemberOp,
+    MessageOp,
+    OpenedOp,
+    WipeOp,
+)
 
 if TYPE_CHECKING:
     from client import Conversation
@@ -88,12 +96,15 @@ async def history(place: Place, name: str, count: int, *, as_json: bool) -> None
     for number, item in enumerate(reversed(items), start=1):
         if as_json:
             emit_json("chat.message", message_document(item, conversation.id, names))
-        elif isinstance(item.op, MessageOp):
-            say(history_line(item, item.op, names, number))
+        else:
+            say(history_line(item, names, number))
 
 
-def history_line(item: HistoryItem, op: MessageOp, names: Names, number: int) -> str:
+def history_line(item: HistoryItem, names: Names, number: int) -> str:
     """Return a history entry for people."""
+    op = item.op
+    if not isinstance(op, MessageOp):
+        return f"{clock(op.at)} (destroyed)"
     if item.recalled:
         return f"{clock(op.at)} [{number}] {names.login(op.by)}: (recalled)"
     line = message_line(op, names, number)
@@ -146,7 +157,12 @@ async def tail(place: Place, only: str | None, *, as_json: bool) -> None:
 
 
 def _is_known(event: Event, names: Names) -> bool:
-    """Tell whether an event's conversation and people have names already."""
+    """Tell whether an event's conversation and people have names already.
+
+    Of a wipe one need not know more: it may be of a conversation that one left long ago.
+    """
+    if isinstance(event.op, WipeOp):
+        return True
     if isinstance(event.op, OpenedOp | MemberOp) or not names.knows([event.op.by]):
         return False
     return names.knows_conversation(event.conv)
@@ -165,4 +181,4 @@ def _tell_event(event: Event, names: Names, *, as_json: bool) -> None:
     elif isinstance(event.op, MessageOp):
         say(message_line(event.op, names, 0, conversation=names.label(event.conv)))
     elif not is_quiet(event.op):
-        say(event_line(event.op, names, 0))
+        say(event_line(event.op, names, 0, conversation=names.label(event.conv)))

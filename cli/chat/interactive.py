@@ -17,17 +17,17 @@ from cli.chat.lines import Line, LineError
 from cli.chat.names import Names
 from cli.chat.opening import Place, in_time, opened
 from cli.chat.render import (
-    clock,
     conversation_lines,
     event_line,
     is_quiet,
+    key_clock,
     message_line,
 )
 from cli.chat.terminal import Terminal
 from cli.errors import CliError, report
 from client import ClientError, Conversation, Offline, Online, Resynced, Unsent
 from client.notices import AppEvent
-from transports.wire.schema import Event, Gap, Id, MemberOp, MessageOp, OpenedOp
+from transports.wire.schema import Event, Gap, Id, MemberOp, MessageOp, OpenedOp, WipeOp
 
 if TYPE_CHECKING:
     from client.session import Session
@@ -144,6 +144,9 @@ class Chat:
                 self._say("* you missed something; see /list and /history")
 
     async def _event(self, event: Event) -> None:
+        if isinstance(event.op, WipeOp):
+            self._wiped(event, event.op)
+            return
         is_new = not self._names.knows_conversation(event.conv)
         if is_new or isinstance(event.op, OpenedOp | MemberOp):
             await self._names.refresh()
@@ -156,6 +159,13 @@ class Chat:
         elif not is_quiet(event.op) and is_here:
             number = self._numbers.of(getattr(event.op, "of", None))
             self._say(event_line(event.op, self._names, number))
+
+    def _wiped(self, event: Event, op: WipeOp) -> None:
+        """Say what was destroyed, and forget what was typed: some of it may be just that."""
+        is_here = isinstance(self._here, Conversation) and self._here.id == event.conv
+        place = "" if is_here else self._names.label(event.conv)
+        self._say(event_line(op, self._names, 0, conversation=place))
+        self._terminal.forget()
 
     def _message(self, event: Event, op: MessageOp, *, is_here: bool) -> None:
         """Show a message, unless the history has just shown it."""
@@ -252,9 +262,9 @@ class Chat:
         room = self._room()
         count = int(rest) if rest.isdecimal() and len(rest) < 6 else HISTORY_LINES
         for item in reversed(await newest(room, count, self._timeout)):
-            if isinstance(item.op, MessageOp):
-                number = self._numbers.give(item.op.msg, room.id)
-                self._say(history_line(item, item.op, self._names, number))
+            is_message = isinstance(item.op, MessageOp)
+            number = self._numbers.give(item.op.msg, room.id) if is_message else 0
+            self._say(history_line(item, self._names, number))
 
     async def _send(self, text: str) -> None:
         await self._post(text)
@@ -304,7 +314,7 @@ class Chat:
         await self._names.refresh()
         known = self._names.conversation(room.id)
         for member in known.item.members if known is not None and known.item is not None else ():
-            read = f", has read up to {clock(int(member.read, 16) >> 16)}" if member.read else ""
+            read = f", has read up to {key_clock(member.read)}" if member.read else ""
             self._say(f"  {self._names.login(member.person)} ({member.role}{read})")
 
     async def _add(self, rest: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -13,6 +13,9 @@ from transports.wire import schema
 from transports.wire.schema import Event, HistoryItem, MessageOp
 
 PEOPLE_FIELDS = frozenset(("by", "person", "to", "holder"))
+
+RANGES_SHOWN: Final = 3
+"""Ranges of destroyed messages that one line names."""
 
 
 def event_document(event: Event, names: Names) -> dict[str, Any]:
@@ -81,6 +84,11 @@ def clock(at: int) -> str:
     return moment.strftime("%H:%M" if moment.date() == today else "%Y-%m-%d %H:%M")
 
 
+def key_clock(key: str) -> str:
+    """Return the time in a timeline key, as ``clock`` does: its upper 48 bits are Unix ms."""
+    return clock(int(key, 16) >> 16)
+
+
 def message_line(op: MessageOp, names: Names, number: int, *, conversation: str = "") -> str:
     """Return a message as one line or more: time, number (unless 0), who, where, text."""
     label = f" [{number}]" if number else ""
@@ -90,13 +98,27 @@ def message_line(op: MessageOp, names: Names, number: int, *, conversation: str 
     return f"{clock(op.at)}{label}{urgent} {names.login(op.by)}{place}{duty}: {op.body.text}"
 
 
-def event_line(op: schema.Occurrence, names: Names, number: int) -> str:
-    """Return what happened as a line; ``number`` is the message's, 0 when it is not known."""
+def event_line(op: schema.Occurrence, names: Names, number: int, *, conversation: str = "") -> str:
+    """Return what happened as a line; ``number`` is the message's, 0 when it is not known.
+
+    ``conversation`` is named where it matters: when messages are destroyed.
+    """
     which = f"[{number}]" if number else "an earlier message"
+    if isinstance(op, schema.WipeOp):
+        return f"{clock(op.at)} * {_wiped(op, conversation)}"
     if isinstance(op, schema.EscalatedOp):
         to = f", now to {names.login(op.to)}" if op.to else ""
         return f"{clock(op.at)} * reminder: urgent {which} is not confirmed{to}"
     return f"{clock(op.at)} * {names.login(op.by)} {_deed(op, names, which)}"
+
+
+def _wiped(op: schema.WipeOp, conversation: str) -> str:
+    place = f" in {conversation}" if conversation else ""
+    when = ", ".join(f"from {key_clock(a)} to {key_clock(b)}" for a, b in op.ranges[:RANGES_SHOWN])
+    more = len(op.ranges) - RANGES_SHOWN
+    if more > 0:
+        when += f" and {more} more times up to {key_clock(op.ranges[-1][1])}"
+    return f"messages{place} {when} are destroyed for ever (certificate {op.certificate})"
 
 
 def _deed(op: schema.Occurrence, names: Names, which: str) -> str:

@@ -30,6 +30,7 @@ class Terminal:
         self._is_capable = self.is_interactive and os.environ.get("TERM", "dumb") != "dumb"
         self._is_prompting = False
         self._mode: list[Any] | None = None
+        self._is_to_forget = False
 
     def __enter__(self) -> Self:
         """Remember the terminal's mode."""
@@ -64,6 +65,13 @@ class Terminal:
             sys.stdout.write(safe + "\n")
         sys.stdout.flush()
 
+    def forget(self) -> None:
+        """Forget what was typed, which the arrow keys bring back, before the next line is read.
+
+        What stands on the screen stays there: that is the terminal's own memory.
+        """
+        self._is_to_forget = True
+
     async def line(self) -> str | None:
         """Return the next line typed, without its end; None at the end of input."""
         self._is_prompting = self.is_interactive
@@ -74,9 +82,18 @@ class Terminal:
 
     def _read(self) -> str | None:
         if self.is_interactive:
+            self._forget()
             try:
                 return input(PROMPT)
             except EOFError:
                 return None
         line = sys.stdin.readline()
         return line.rstrip("\n") if line else None
+
+    def _forget(self) -> None:
+        """Clear the history of lines, in the thread that reads them: no other may touch it."""
+        if self._is_to_forget:
+            import readline
+
+            self._is_to_forget = False
+            readline.clear_history()

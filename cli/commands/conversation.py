@@ -1,4 +1,4 @@
-"""List conversations: how many, how large, whose; never titles or messages."""
+"""List conversations, never titles or messages; and file them into retention classes."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from pathlib import Path
 import click
 
 from cli.admin import AdminSocket
-from cli.options import Group, subcommand
-from cli.output import emit_json, pairs, say, table
+from cli.options import Group, acting, subcommand
+from cli.output import emit_json, pairs, printable, say, table
 from cli.places import data_directory
+from cli.selection import CONVERSATION_ID
+from cli.signing import Person, SignedSession
 
 
 @click.group(cls=Group)
 def conversation() -> None:
-    """List conversations. Operators do not read: titles and messages are not shown."""
+    """List and file conversations. Operators do not read: no title or message is shown."""
 
 
 @subcommand(conversation, "list", example="strongroom conversation list alice")
@@ -47,3 +49,47 @@ def show(data: Path | None, conversation_id: str, as_json: bool) -> None:
     say(pairs(answer))
     say("")
     say(table(members, ("login", "role")))
+
+
+@subcommand(
+    conversation,
+    "file",
+    example=(
+        "strongroom conversation file 5f0c6d1e9ab34c77815d2f60b7a3e914 \\\n"
+        "      --class record --label ward-3 --case-closed --as dave"
+    ),
+)
+@acting
+@click.argument("conversation_id", metavar="CONVERSATION", type=CONVERSATION_ID)
+@click.option(
+    "--class", "retention_class", metavar="NAME", required=True, help="Its retention class."
+)
+@click.option("--label", "labels", metavar="LABEL", multiple=True, help="All its labels; repeat.")
+@click.option(
+    "--case-closed", is_flag=True, help="Its case is closed; left out: it is open, or open again."
+)
+def file(
+    data: Path | None,
+    who: Person,
+    conversation_id: str,
+    retention_class: str,
+    labels: tuple[str, ...],
+    case_closed: bool,
+    as_json: bool,
+) -> None:
+    """Give a conversation a retention class, its labels, and say whether its case is closed.
+
+    This replaces what was said before. A minimum that already runs for earlier messages goes
+    on, whatever the new class says. `policy show` lists the classes.
+    """
+    from appliance.disposal.commands import FileConversation
+
+    with SignedSession(who, data) as session:
+        command = FileConversation(conversation_id, retention_class, labels, case_closed)
+        answer = session.request("conversation.file", command)
+    if as_json:
+        emit_json("conversation.file", {"conversation": conversation_id, **answer})
+        return
+    named = ", ".join(answer["labels"]) or "none"
+    say(f"Filed as class {printable(answer['retention_class'])}; labels: {printable(named)}.")
+    say("Its case is closed." if case_closed else "Its case is open.")

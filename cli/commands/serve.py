@@ -10,7 +10,7 @@ import click
 from cli.commands.config import configuration
 from cli.offline import in_force, open_site, process_lock
 from cli.options import command
-from cli.output import emit_json, say
+from cli.output import emit_json, note, say
 from cli.places import data_directory
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def serve(
     Prints where clients connect and the CA's fingerprint once it serves. On SIGTERM it takes no
     new sessions, answers what is in flight, tells clients when to come back, and ends with 0.
     """
+    from appliance.site import CLOSING_FILE
     from cli import logs
     from cli.running import run
     from store.vault import harden
@@ -61,6 +62,8 @@ def serve(
     with process_lock(where):
         site = open_site(config, where)
         run(site, config, where, Announcement(where, as_json, refused))
+    if (where / CLOSING_FILE).exists():
+        note(f"The site was decommissioned: {where} is dead. See {where / CLOSING_FILE}.")
 
 
 class Announcement:

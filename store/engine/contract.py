@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -75,8 +76,13 @@ class Engine(Protocol):
         """Open a view of the last committed batch. Usable in the calling thread only."""
         ...
 
-    def batch(self, writes: Mapping[bytes, bytes | None], token: int) -> None:
+    def batch(
+        self, writes: Mapping[bytes, bytes | None], token: int, *, urgent: bool = False
+    ) -> None:
         """Apply all ``writes`` (None deletes) atomically; durable (fsynced) on return.
+
+        A reserve of the map and of the disk is kept for ``urgent`` batches, those that destroy
+        or hold: they work when all others are refused for lack of space.
 
         Safe to repeat. Raises ``LimitError`` beyond a limit of this contract and
         ``FencedError`` for a stale token; ``EngineFullError`` when the map or disk is full:
@@ -89,6 +95,15 @@ class Engine(Protocol):
         """Return once no recovery can come back to a commit earlier than the last one.
 
         Only the holder of the newest token may; raises as ``batch`` does.
+        """
+        ...
+
+    def copy(self, path: Path) -> None:
+        """Copy the last committed batch into a new directory ``path`` while writing goes on.
+
+        The copy holds live rows only: nothing of a deleted one is in it. Durable on return.
+        O(rows); for a worker thread. Raises ``EngineError`` when ``path`` exists or cannot be
+        made, ``EngineFullError`` when the copy does not fit; what there is of it then stays.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""Hold what every engine checks alike: the writer's token row and the limits of a batch."""
+"""Hold what every engine checks alike: the writer's token, a batch's limits, the reserve."""
 
 from __future__ import annotations
 
@@ -15,6 +15,12 @@ TOKEN_KEY: Final = meta_key("engine.token")
 SETTLE_KEY: Final = meta_key("engine.settle")
 """META row: how many settling commits there were, u64. Only ever written to dirty a commit."""
 
+RESERVE_BYTES: Final = 64 << 20
+"""Space that only urgent batches may use: two of the largest, as pages are copied on write."""
+
+RESERVE_SHARE: Final = 8
+"""The reserve is at most one part in so many of the whole."""
+
 _COUNTER_BYTES = 8
 
 
@@ -28,8 +34,16 @@ def counter_row(value: int) -> bytes:
     return value.to_bytes(_COUNTER_BYTES, "big")
 
 
-def check_batch(writes: Mapping[bytes, bytes | None], max_batch_bytes: int) -> None:
-    """Raise ``LimitError`` when a key, a value or the whole batch is too long. O(rows)."""
+def ordinary_bytes(capacity_bytes: int) -> int:
+    """Return how much of an engine's capacity batches that are not urgent may use."""
+    return capacity_bytes - min(RESERVE_BYTES, capacity_bytes // RESERVE_SHARE)
+
+
+def check_batch(writes: Mapping[bytes, bytes | None], max_batch_bytes: int) -> int:
+    """Return the sum of key and value bytes. O(rows).
+
+    Raises ``LimitError`` when a key, a value or the whole batch is too long.
+    """
     total = 0
     for key, value in writes.items():
         if not 0 < len(key) <= MAX_KEY_BYTES:
@@ -41,3 +55,4 @@ def check_batch(writes: Mapping[bytes, bytes | None], max_batch_bytes: int) -> N
             total += len(value)
     if total > max_batch_bytes:
         raise LimitError(f"a batch has {total} bytes, the most is {max_batch_bytes}")
+    return total

@@ -5,17 +5,25 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Final, NoReturn, Self
+from typing import Final, NoReturn, Self, TypeVar
 
 import lmdb
 
+from store.engine.ballast import Ballast
 from store.engine.contract import EngineStats
-from store.engine.fencing import SETTLE_KEY, TOKEN_KEY, check_batch, counter, counter_row
+from store.engine.fencing import (
+    SETTLE_KEY,
+    TOKEN_KEY,
+    check_batch,
+    counter,
+    counter_row,
+    ordinary_bytes,
+)
 from store.errors import EngineError, EngineFullError, FencedError
 
 DEFAULT_MAP_BYTES: Final = 64 << 30
@@ -32,6 +40,10 @@ FULL_PROBE_BYTES: Final = 64 << 10
 
 WRITER_LOCK_NAME: Final = "writer.lock"
 DATA_NAME: Final = "data.mdb"
+
+PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
+
+T = TypeVar("T")
 
 _ENGINE_0_9 = 0
 _FILE_MODE = 0o600
@@ -107,18 +119,33 @@ class LmdbEngine:
 
     Snapshots may be opened from any thread, batches from one thread at a time. Files are made
     with mode 0600 in a directory of mode 0700.
+
+    Args:
+        path: the directory, made unless ``readonly``; its parent must exist.
+        map_bytes: largest size of the data file; one smaller than the data is enlarged.
+        readonly: open for reading only.
+        is_still: nobody writes the file, it is a copy; then reading adds no file beside it.
+            For ``readonly`` only.
+        ballast_bytes: disk space held for urgent batches; 0 for none.
     """
 
     max_batch_bytes = MAX_BATCH_BYTES
 
     def __init__(
-        self, path: Path, *, map_bytes: int = DEFAULT_MAP_BYTES, readonly: bool = False
+        self,
+        path: Path,
+        *,
+        map_bytes: int = DEFAULT_MAP_BYTES,
+        readonly: bool = False,
+        is_still: bool = False,
+        ballast_bytes: int = 0,
     ) -> None:
-        """Open the directory ``path``, making it unless ``readonly``; its parent must exist.
+        """Open it.
 
         Raises ``FencedError`` when another process has it open for writing, and
-        ``EngineError`` when it cannot be opened. A map smaller than the data is enlarged.
+        ``EngineError`` when it cannot be opened.
         """
+        assert readonly or not is_still, "who writes must lock"
         self._path = path
         self._token = 0
         self._lock = -1
@@ -129,22 +156,23 @@ class LmdbEngine:
                 self._lock = _lock_for_writing(path / WRITER_LOCK_NAME)
         try:
             is_new = not (path / DATA_NAME).exists()
-            self._env = _open_environment(path, map_bytes, readonly=readonly)
+            self._env = _open_environment(path, map_bytes, readonly=readonly, locking=not is_still)
             if is_new:
                 # LMDB syncs its files but not the directory entries that lead to them.
                 _sync_directory(path)
                 _sync_directory(path.parent)
+            self._capacity_bytes = self._env.info()["map_size"]
+            self._ordinary_bytes = ordinary_bytes(self._capacity_bytes)
+            self._ballast = Ballast(path, 0 if readonly else ballast_bytes)
+            self._ballast.establish()
         except BaseException:
             self._unlock()
             raise
 
     def acquire(self) -> int:
         """Become the writer: return a fencing token larger than every earlier one, durably."""
-        with self._writing("taking the writer's token") as txn:
-            token = counter(txn.get(TOKEN_KEY)) + 1
-            txn.put(TOKEN_KEY, counter_row(token))
-        self._token = token
-        return token
+        self._token = self._with_ballast(self._take_token)
+        return self._token
 
     def snapshot(self) -> LmdbSnapshot:
         """Open a view of the last committed batch, in under a microsecond."""
@@ -153,9 +181,21 @@ class LmdbEngine:
         except lmdb.Error as error:
             _raise("opening a snapshot", error)
 
-    def batch(self, writes: Mapping[bytes, bytes | None], token: int) -> None:
+    def batch(
+        self, writes: Mapping[bytes, bytes | None], token: int, *, urgent: bool = False
+    ) -> None:
         """Apply all ``writes`` atomically; durable on return. The GIL is free during fsync."""
-        check_batch(writes, MAX_BATCH_BYTES)
+        total = check_batch(writes, MAX_BATCH_BYTES)
+        if urgent:
+            self._with_ballast(lambda: self._apply(writes, token))
+            return
+        if total and self._would_touch_reserve(total):
+            raise EngineFullError("committing a batch: the map is full but for its reserve")
+        self._apply(writes, token)
+        if self._ballast.is_missing:
+            self._ballast.establish()
+
+    def _apply(self, writes: Mapping[bytes, bytes | None], token: int) -> None:
         puts: list[tuple[bytes, bytes]] = []
         deletes: list[bytes] = []
         for key in sorted(writes):  # in key order each leaf page is found once
@@ -177,19 +217,33 @@ class LmdbEngine:
         An empty commit moves no meta page, so each of them changes a row.
         """
         for _ in range(2):
-            with self._writing("settling") as txn:
-                _check_token(txn, self._token)
-                count = counter(txn.get(SETTLE_KEY)) + 1
-                txn.put(SETTLE_KEY, counter_row(count))
+            self._with_ballast(self._touch)
+
+    def copy(self, path: Path) -> None:
+        """Copy the live rows into a new directory; the GIL is free while LMDB copies."""
+        with _os_errors("copying the store"):
+            path.mkdir(mode=_DIRECTORY_MODE)
+        try:
+            self._env.copy(os.fspath(path), compact=True)
+        except lmdb.Error as error:
+            if error.code in _FULL_ERRORS:
+                raise EngineFullError("copying the store: the disk is full") from error
+            _raise("copying the store", error)
+        with _os_errors("copying the store"):
+            data = path / DATA_NAME
+            data.chmod(_FILE_MODE)
+            _sync(data, os.O_RDONLY)
+        _sync_directory(path)
+        _sync_directory(path.parent)
 
     def stats(self) -> EngineStats:
         """Return the bytes of the pages in use (free pages not counted) and of the map."""
         try:
-            stat, info = self._env.stat(), self._env.info()
+            stat = self._env.stat()
         except lmdb.Error as error:
             _raise("reading sizes", error)
         pages = stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
-        return EngineStats(used_bytes=pages * stat["psize"], capacity_bytes=info["map_size"])
+        return EngineStats(pages * stat["psize"], self._capacity_bytes)
 
     def close(self) -> None:
         """Close the files and give the writer's place free; open snapshots become invalid."""
@@ -200,6 +254,42 @@ class LmdbEngine:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+
+    def _take_token(self) -> int:
+        with self._writing("taking the writer's token") as txn:
+            token = counter(txn.get(TOKEN_KEY)) + 1
+            txn.put(TOKEN_KEY, counter_row(token))
+        return token
+
+    def _touch(self) -> None:
+        """Write a commit that changes a row and means nothing."""
+        with self._writing("settling") as txn:
+            _check_token(txn, self._token)
+            txn.put(SETTLE_KEY, counter_row(counter(txn.get(SETTLE_KEY)) + 1))
+
+    def _would_touch_reserve(self, batch_bytes: int) -> bool:
+        """Tell whether so many more bytes would use what is kept for urgent batches.
+
+        While the file has never grown near the reserve, one cheap look is enough; then the free
+        pages in it count.
+        """
+        try:
+            info = self._env.info()
+        except lmdb.Error as error:
+            _raise("reading sizes", error)
+        left = self._ordinary_bytes - batch_bytes
+        if info["last_pgno"] * PAGE_BYTES < left:
+            return False
+        return self.stats().used_bytes >= left
+
+    def _with_ballast(self, work: Callable[[], T]) -> T:
+        """Do some writing; on a full disk once more, with the ballast's space given back."""
+        try:
+            return work()
+        except EngineFullError as error:
+            if isinstance(error.__cause__, lmdb.MapFullError) or not self._ballast.release():
+                raise
+        return work()
 
     @contextmanager
     def _writing(self, operation: str) -> Iterator[lmdb.Transaction[bytes]]:
@@ -236,13 +326,15 @@ def _check_token(txn: lmdb.Transaction[bytes], token: int) -> None:
         raise FencedError("the writer's token is stale")
 
 
-def _open_environment(path: Path, map_bytes: int, *, readonly: bool) -> lmdb.Environment:
-    page = os.sysconf("SC_PAGE_SIZE")
+def _open_environment(
+    path: Path, map_bytes: int, *, readonly: bool, locking: bool
+) -> lmdb.Environment:
     try:
         env = lmdb.Environment(
             os.fspath(path),
-            map_size=-(-map_bytes // page) * page,
+            map_size=-(-map_bytes // PAGE_BYTES) * PAGE_BYTES,
             readonly=readonly,
+            lock=locking,
             create=not readonly,
             mode=_FILE_MODE,
             writemap=False,
@@ -300,11 +392,15 @@ def _lock_for_writing(path: Path) -> int:
 
 def _sync_directory(path: Path) -> None:
     with _os_errors("syncing a directory"):
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _sync(path, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from itertools import islice
+from pathlib import Path
 from random import Random
 from threading import Lock
 from types import TracebackType
@@ -17,7 +18,14 @@ from typing import Final, Self
 from sortedcontainers import SortedDict
 
 from store.engine.contract import EngineStats
-from store.engine.fencing import SETTLE_KEY, TOKEN_KEY, check_batch, counter, counter_row
+from store.engine.fencing import (
+    SETTLE_KEY,
+    TOKEN_KEY,
+    check_batch,
+    counter,
+    counter_row,
+    ordinary_bytes,
+)
 from store.engine.merge import merge
 from store.errors import EngineError, EngineFullError, FencedError
 from store.faults import Probe
@@ -39,7 +47,8 @@ class Medium:
 
     Open engines on it one after the other. ``probe`` sees every step (see ``store.faults``)
     and may be set at any time, as may ``capacity_bytes``. With ``retain`` every byte ever
-    written, committed or not, is kept for forensic tests.
+    written, committed or not, is kept for forensic tests. ``copies`` are the media that engines
+    on this one were told to copy it to, by path.
     """
 
     def __init__(
@@ -56,6 +65,7 @@ class Medium:
         self.rows: SortedDict[bytes, bytes] = SortedDict()
         self.snapshots: set[MemorySnapshot] = set()
         self.engine: MemoryEngine | None = None
+        self.copies: dict[Path, Medium] = {}
         self._retained: list[bytes] | None = [] if retain else None
         self._in_flight: dict[bytes, bytes | None] | None = None
         self._before_last: dict[bytes, bytes | None] = {}
@@ -65,10 +75,11 @@ class Medium:
         if self.probe is not None:
             self.probe(name)
 
-    def commit(self, writes: Mapping[bytes, bytes | None]) -> None:
-        """Apply a batch; ``EngineFullError`` when it does not fit."""
+    def commit(self, writes: Mapping[bytes, bytes | None], *, urgent: bool = True) -> None:
+        """Apply a batch; ``EngineFullError`` when it does not fit, or not but for the reserve."""
         growth = self._growth(writes)
-        if growth > 0 and self.used_bytes + growth > self.capacity_bytes:
+        room = self.capacity_bytes if urgent else ordinary_bytes(self.capacity_bytes)
+        if self.used_bytes + growth > room and (growth > 0 or not urgent):
             raise EngineFullError("the simulated medium is full")
         if self._retained is not None:
             for key, value in writes.items():
@@ -97,6 +108,14 @@ class Medium:
         if lose_newest_meta:
             self._apply(self._before_last)
         self._before_last = {}
+
+    def copied(self) -> Medium:
+        """Return a new medium with the same rows, and nothing else of this one."""
+        other = Medium(capacity_bytes=self.capacity_bytes)
+        with self.lock:
+            other.rows.update(self.rows)
+            other.used_bytes = self.used_bytes
+        return other
 
     def every_byte(self) -> bytes:
         """Return all keys and values ever written, in order; needs ``retain``."""
@@ -230,12 +249,14 @@ class MemoryEngine:
             self.medium.snapshots.add(snapshot)
         return snapshot
 
-    def batch(self, writes: Mapping[bytes, bytes | None], token: int) -> None:
+    def batch(
+        self, writes: Mapping[bytes, bytes | None], token: int, *, urgent: bool = False
+    ) -> None:
         """Apply all ``writes`` atomically; durable on return."""
         self._check_open()
         check_batch(writes, MAX_BATCH_BYTES)
         self._check_token(token)
-        self.medium.commit(writes)
+        self.medium.commit(writes, urgent=urgent or not writes)
 
     def settle(self) -> None:
         """Make it impossible that a crash undoes the last batch: two commits, as on LMDB."""
@@ -246,6 +267,13 @@ class MemoryEngine:
             count = counter(self.medium.rows.get(SETTLE_KEY)) + 1
             self.medium.commit({SETTLE_KEY: counter_row(count)})
         self.medium.step("settled")
+
+    def copy(self, path: Path) -> None:
+        """Copy the rows to a medium of their own, in ``Medium.copies`` under ``path``."""
+        self._check_open()
+        if path in self.medium.copies:
+            raise EngineError("copying the store: it exists")
+        self.medium.copies[path] = self.medium.copied()
 
     def stats(self) -> EngineStats:
         """Return current sizes."""

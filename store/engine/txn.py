@@ -31,7 +31,9 @@ class Txn:
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
         self._writes: dict[bytes, bytes | None] = {}
-        self._journal: list[tuple[bytes, object] | Callable[[], None]] = []
+        # Nothing in it may lead back to this object: in a cycle it would keep the reader, and
+        # with it one of the engine's snapshots, until the collector of cycles comes by.
+        self._journal: list[tuple[bytes, object] | int | Callable[[], None]] = []
         # Keys of the overlay in order, built only when a range is asked for. A key that was
         # rolled back may linger, and return a second time: readers look each up in _writes.
         self._order: list[bytes] = []
@@ -45,7 +47,7 @@ class Txn:
 
     @property
     def bytes_written(self) -> int:
-        """The sum of key and value bytes in ``writes``."""
+        """The sum of key and value bytes in ``writes``, and of what is reserved."""
         return self._bytes
 
     def get(self, key: bytes) -> bytes | None:
@@ -96,12 +98,25 @@ class Txn:
             entry = journal.pop()
             if isinstance(entry, tuple):
                 self._restore(*entry)
+            elif isinstance(entry, int):
+                self._bytes -= entry
             else:
                 entry()
 
     def on_rollback(self, undo: Callable[[], None]) -> None:
-        """Register ``undo`` to run when a rollback passes this point. It must not raise."""
+        """Register ``undo`` to run when a rollback passes this point.
+
+        It must not raise, nor hold this transaction.
+        """
         self._journal.append(undo)
+
+    def reserve(self, count: int) -> None:
+        """Count bytes that will be written before the commit; negative: they have been.
+
+        A batch then takes no command that would crowd them out. Rollback undoes it.
+        """
+        self._bytes += count
+        self._journal.append(count)
 
     def _write(self, key: bytes, value: bytes | None, value_bytes: int) -> None:
         if not 0 < len(key) <= MAX_KEY_BYTES:

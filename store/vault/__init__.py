@@ -1,9 +1,12 @@
 """Keys that can be destroyed on their own, and the sealing of records under them."""
 
-from store.vault.errors import EffaceError, StaleSnapshotError
+from store.vault.effacement import EffacementTier, Evidence
+from store.vault.errors import EffaceError, StaleSnapshotError, UnsupportedTierError
 from store.vault.hardening import harden
 from store.vault.limits import AUDIT, CONTROL, STANDARD
-from store.vault.vault import Locator, Vault
+from store.vault.slots import RootSlots
+from store.vault.switch import Switch
+from store.vault.vault import Locator, Vault, generation_of
 from store.vault.wrap import Argon2Cost, CredentialWrap, NoWrap, PassphraseWrap, Wrap
 
 __all__ = [
@@ -13,11 +16,17 @@ __all__ = [
     "Argon2Cost",
     "CredentialWrap",
     "EffaceError",
+    "EffacementTier",
+    "Evidence",
     "Locator",
     "NoWrap",
     "PassphraseWrap",
+    "RootSlots",
     "StaleSnapshotError",
+    "Switch",
+    "UnsupportedTierError",
     "Vault",
     "Wrap",
+    "generation_of",
     "harden",
 ]

@@ -18,3 +18,7 @@ class Transaction(Reader, Protocol):
     def on_rollback(self, undo: Callable[[], None]) -> None:
         """Run ``undo`` when a rollback passes this point, newest first."""
         ...
+
+    def reserve(self, count: int) -> None:
+        """Count bytes that will be written before the commit, so that a batch leaves room."""
+        ...

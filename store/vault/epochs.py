@@ -9,9 +9,10 @@
     8       8     u64     slot in the tree
     16      8     u64     opened, in Unix milliseconds
     24      ...   sealed  index seed (32 bytes), then the cover (see ``ggm``);
-                          associated data = label || row key || bytes 0 to 23
+                          associated data = label || row key || bytes 0 to 23;
+                          absent when no part is left
 
-The row of an epoch outlives its parts, with an empty cover: a stream's serials never repeat.
+The row of an epoch outlives its parts: a stream's serials never repeat.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final, NamedTuple
 
 from store.engine.contract import Reader
-from store.errors import FormatError, IntegrityError, LimitError
+from store.errors import FormatError, IntegrityError, LimitError, PartGoneError
 from store.ports import Entropy
 from store.tables import EPOCH
 from store.vault import ggm
@@ -32,18 +34,26 @@ from store.vault.limits import (
     EPOCH_AGE_SHARE,
     EPOCH_SERIAL_MAX,
 )
-from store.vault.suites import KEY_BYTES, Suite, seal, suite_of, unseal
+from store.vault.suites import KEY_BYTES, SEALING_BYTES_MAX, Suite, seal, suite_of, unseal
 
 _VERSION = 1
 _HEADER = struct.Struct(">BBHIQQ")
 _LABEL = b"strongroom/epoch/1"
 
+HEADER_BYTES: Final = _HEADER.size
+"""Length of a row of which no part is left."""
 
-@dataclass(frozen=True, slots=True)
-class EpochHeader:
-    """The open part of an epoch's row: all but the keys."""
+ROW_KEY_BYTES: Final = len(EPOCH.key(0, 0))
+"""Length of a row's key."""
 
-    suite: Suite = field(repr=False)
+ROW_BYTES_MAX: Final = HEADER_BYTES + SEALING_BYTES_MAX + KEY_BYTES + ggm.COVER_BYTES_MAX
+"""Longest row of an epoch."""
+
+
+class EpochHeader(NamedTuple):
+    """The open part of an epoch's row: all but the keys. Cheap to make, for 30,000 at a time."""
+
+    suite: Suite
     retention_class: int
     place: SlotId
     opened_ms: int
@@ -91,11 +101,36 @@ def seal_row(
 
 
 def open_row(row_key: bytes, value: bytes, slot_key: bytes) -> EpochKeys:
-    """Open the sealed part; ``IntegrityError`` when any byte of the row or its place differs."""
-    suite = read_header(value).suite
-    packed = value[: _HEADER.size]
-    plain = unseal(suite, slot_key, value[_HEADER.size :], _LABEL + row_key + packed)
+    """Open the sealed part.
+
+    Raises ``IntegrityError`` when any byte of the row or its place differs, ``PartGoneError``
+    when no part is left.
+    """
+    plain = _open_plain(row_key, value, slot_key)
     return EpochKeys(plain[:KEY_BYTES], ggm.decode_cover(plain[KEY_BYTES:]))
+
+
+def check_row(row_key: bytes, value: bytes, slot_key: bytes) -> None:
+    """Raise as ``open_row`` would; cheaper."""
+    _open_plain(row_key, value, slot_key)
+
+
+def _open_plain(row_key: bytes, value: bytes, slot_key: bytes) -> bytes:
+    suite = read_header(value).suite
+    if is_emptied(value):
+        raise PartGoneError("the epoch's keys were destroyed")
+    packed = value[: _HEADER.size]
+    return unseal(suite, slot_key, value[_HEADER.size :], _LABEL + row_key + packed)
+
+
+def emptied_row(value: bytes) -> bytes:
+    """Return what stays of a row when no part is left."""
+    return value[: _HEADER.size]
+
+
+def is_emptied(value: bytes) -> bool:
+    """Tell whether no part is left."""
+    return len(value) == _HEADER.size
 
 
 def next_serial(reader: Reader, stream: int) -> int:

@@ -20,3 +20,10 @@ class StaleSnapshotError(StoreError):
     code: ClassVar[str] = "vault.stale_snapshot"
     retryable: ClassVar[bool] = True
     hint: ClassVar[str] = "Repeat the read on a new snapshot."
+
+
+class UnsupportedTierError(StoreError):
+    """This build cannot keep roots in, and efface them from, such a device."""
+
+    code: ClassVar[str] = "vault.tier_unsupported"
+    hint: ClassVar[str] = "Use the tier `file`; every certificate names its residual risk."

@@ -21,14 +21,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from store.engine.contract import Reader
 from store.errors import FormatError, IntegrityError
 from store.ports import Entropy
 from store.tables import FOREST, index48
 from store.vault.contract import Transaction
-from store.vault.suites import KEY_BYTES, Suite, seal, suite_of, unseal
+from store.vault.suites import KEY_BYTES, SEALING_BYTES_MAX, Suite, seal, suite_of, unseal
 
 FAN_OUT = 126
 TREES = FAN_OUT**2
@@ -61,6 +61,9 @@ class NodeId(NamedTuple):
 
 
 TOP = NodeId(0, 0, 0)
+
+NODE_ROW_BYTES: Final = len(TOP.key()) + len(_VERSION) + SEALING_BYTES_MAX + _NODE_BYTES
+"""Longest row of a node, with its key."""
 
 
 class Step(NamedTuple):
@@ -127,12 +130,28 @@ def plant(txn: Transaction, root: bytes, suite: Suite, entropy: Entropy) -> None
     txn.put(TOP.key(), seal_node(suite, root, TOP, entropy.bytes(_NODE_BYTES), entropy))
 
 
-def slot_key(reader: Reader, root: bytes, place: SlotId) -> bytes:
-    """Return the key of a slot in use. Cost: six reads and six openings of 4 kB."""
-    key = root
+def leaf_of(place: SlotId) -> NodeId:
+    """Return the node that holds a slot's key."""
+    return NodeId(place.tree, _LAST_LEVEL, place.slot // FAN_OUT)
+
+
+def leaf_keys(reader: Reader, root: bytes, place: SlotId) -> bytes:
+    """Return the 126 keys of a slot's leaf. Cost: six reads and six openings of 4 kB."""
+    keys, key = b"", root
     for step in way_to(place):
-        key = child_key(open_node(reader, key, step.node), step.child)
-    return key
+        keys = open_node(reader, key, step.node)
+        key = child_key(keys, step.child)
+    return keys
+
+
+def slot_key(reader: Reader, root: bytes, place: SlotId) -> bytes:
+    """Return the key of a slot in use, at the cost of ``leaf_keys``."""
+    return key_in_leaf(leaf_keys(reader, root, place), place)
+
+
+def key_in_leaf(keys: bytes, place: SlotId) -> bytes:
+    """Return a slot's key out of those of its leaf."""
+    return child_key(keys, place.slot % FAN_OUT)
 
 
 def prepare_slot(
@@ -175,6 +194,32 @@ def _branches(places: Iterable[SlotId]) -> _Branch:
     return top
 
 
+class _Renewal(NamedTuple):
+    """A re-keying on its way; not a closure, whose cycle would keep the transaction."""
+
+    txn: Transaction
+    suite: Suite
+    entropy: Entropy
+    fresh: dict[SlotId, bytes]
+
+    def renew(self, branch: _Branch, old_key: bytes) -> bytes:
+        """Give a node and all below it on the ways fresh keys; return the node's own."""
+        keys = bytearray(open_node(self.txn, old_key, branch.node))
+        for child, below in branch.below.items():
+            start = child * KEY_BYTES
+            new = self.renew(below, bytes(keys[start : start + KEY_BYTES]))
+            keys[start : start + KEY_BYTES] = new
+        spare = self.entropy.bytes(KEY_BYTES * len(branch.lost))
+        for number, place in enumerate(branch.lost):
+            start = place.slot % FAN_OUT * KEY_BYTES
+            self.fresh[place] = child_key(spare, number)
+            keys[start : start + KEY_BYTES] = self.fresh[place]
+        new_key = self.entropy.bytes(KEY_BYTES)
+        value = seal_node(self.suite, new_key, branch.node, bytes(keys), self.entropy)
+        self.txn.put(branch.node.key(), value)
+        return new_key
+
+
 def rekey(
     txn: Transaction, root: bytes, places: Iterable[SlotId], suite: Suite, entropy: Entropy
 ) -> tuple[bytes, dict[SlotId, bytes]]:
@@ -184,20 +229,5 @@ def rekey(
     it was. Raises ``IntegrityError`` when a node on the way is missing. Cost: each node on the
     way is opened and written once. ``places`` holds no slot twice.
     """
-    fresh: dict[SlotId, bytes] = {}
-
-    def renew(branch: _Branch, old_key: bytes) -> bytes:
-        keys = bytearray(open_node(txn, old_key, branch.node))
-        for child, below in branch.below.items():
-            start = child * KEY_BYTES
-            keys[start : start + KEY_BYTES] = renew(below, bytes(keys[start : start + KEY_BYTES]))
-        spare = entropy.bytes(KEY_BYTES * len(branch.lost))
-        for number, place in enumerate(branch.lost):
-            start = place.slot % FAN_OUT * KEY_BYTES
-            fresh[place] = child_key(spare, number)
-            keys[start : start + KEY_BYTES] = fresh[place]
-        new_key = entropy.bytes(KEY_BYTES)
-        txn.put(branch.node.key(), seal_node(suite, new_key, branch.node, bytes(keys), entropy))
-        return new_key
-
-    return renew(_branches(places), root), fresh
+    renewal = _Renewal(txn, suite, entropy, {})
+    return renewal.renew(_branches(places), root), renewal.fresh

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable
 
 from store.errors import PartGoneError
 from store.vault import ggm
@@ -45,7 +46,7 @@ class Keyring:
 
     @property
     def era(self) -> int:
-        """Return a number that changes with every purge."""
+        """Return a number that changes with every purge and every root switch."""
         return self._era
 
     def part_key(self, suite: Suite, name: EpochName, index: int) -> bytes | None:
@@ -70,7 +71,7 @@ class Keyring:
         return suite.prf(seed, ggm.PART_INPUTS[(leaf - 1) % ggm.FAN_OUT])
 
     def insert(self, name: EpochName, cover: ggm.Cover, era: int) -> None:
-        """Keep an epoch's cover, unless a purge has passed since ``era`` was read."""
+        """Keep an epoch's cover, unless the era has changed since ``era`` was read."""
         with self._lock:
             if era != self._era or name in self._epochs:
                 return
@@ -84,6 +85,15 @@ class Keyring:
             seeds = self._epochs.pop(name, None)
             if seeds is not None:
                 self._wipe(seeds)
+
+    def drop_many(self, names: Iterable[EpochName]) -> None:
+        """Forget epochs whose keys are destroyed; none that is being read meanwhile is kept."""
+        with self._lock:
+            self._era += 1
+            for name in names:
+                seeds = self._epochs.pop(name, None)
+                if seeds is not None:
+                    self._wipe(seeds)
 
     def purge(self) -> None:
         """Forget and wipe every epoch; what is being read meanwhile is not kept either."""

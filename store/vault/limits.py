@@ -14,6 +14,15 @@ STANDARD = 2
 EPOCH_PARTS = 2_048
 """Parts sealed under one epoch; the largest possible cover then has 52 kB."""
 
+EPOCHS_PER_SWITCH = 500
+"""Epochs that one root switch punctures: bounds its covers and how long the writer is busy."""
+
+EMPTIED_PER_SWITCH = 32_768
+"""Epochs that one root switch destroys as a whole; each leaves a row of 39 bytes."""
+
+SWITCH_BYTES_MAX = 16 * 1_048_576
+"""Most bytes of rows that one root switch writes: half of the engines' largest batch."""
+
 EPOCH_AGE_MIN_MS = 3_600_000
 """Shortest time an epoch stays open, in milliseconds (1 hour)."""
 

@@ -120,7 +120,9 @@ def decode_slot(data: bytes | None) -> RootSlot | None:
 
 
 class RootSlots:
-    """The two slots of a key directory."""
+    """The two slots of a key directory: effacement tier ``file``."""
+
+    tier = "file"
 
     def __init__(self, disk: Disk) -> None:
         self._disk = disk

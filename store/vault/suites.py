@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from hashlib import blake2b, sha256
-from typing import Protocol
+from typing import Final, Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -117,6 +117,9 @@ class _XChaCha:
 AES_GCM: Suite = _AesGcm()
 XCHACHA: Suite = _XChaCha()
 SUITES: Mapping[int, Suite] = {suite.number: suite for suite in (AES_GCM, XCHACHA)}
+
+SEALING_BYTES_MAX: Final = 1 + max(suite.nonce_bytes for suite in SUITES.values()) + TAG_BYTES
+"""Most bytes by which a sealed value is longer than its plaintext."""
 
 
 def suite_of(number: int) -> Suite:

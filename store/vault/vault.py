@@ -5,20 +5,23 @@
     vault.trees      number of forest trees in use, u32
     vault.recovered  generation u64, 8 random bytes: written before a leftover root is effaced
 
+A root switch writes the first of them anew; see ``store.vault.switch``.
+
     TREE value
     offset  size  type  meaning
     0       4     u32   tree of the class
     4       8     u64   next slot
 
 Associated data of a part = the caller's context || suite u8 || stream u64 || epoch u32 ||
-index u16. The vault of an engine has one writer: ``seal`` belongs to its thread, in its
-transaction. ``unseal`` may be called from any thread, with a reader of that thread.
+index u16. The vault of an engine has one writer: ``seal``, ``doom`` and ``begin_switch`` belong
+to its thread, in its transaction. ``unseal`` may be called from any thread, with a reader of that
+thread.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Self
 
@@ -32,29 +35,30 @@ from store.errors import (
 )
 from store.ports import Disk, Entropy
 from store.tables import EPOCH, TREE, meta_key
-from store.vault import epochs, forest, ggm
+from store.vault import epochs, forest, ggm, switch
 from store.vault.arena import Arena
 from store.vault.contract import Transaction
-from store.vault.errors import StaleSnapshotError
+from store.vault.doomed import Doomed, EpochId
+from store.vault.effacement import EffacementTier, Evidence
+from store.vault.effacement import tier as tier_named
 from store.vault.forest import SlotId
 from store.vault.keyring import EpochName, Keyring
 from store.vault.limits import EPOCH_PARTS, OPEN_EPOCHS, SEED_CELLS
-from store.vault.slots import SLOT_NAMES, RootSlot, RootSlots, encode_slot
-from store.vault.suites import KEY_BYTES, Suite, seal, suite_of, unseal
+from store.vault.roots import FIRST_GENERATION, Roots
+from store.vault.suites import Suite, seal, suite_of, unseal
+from store.vault.switch import Switch
 from store.vault.wrap import Wrap
 
 RetentionLookup = Callable[[int], int | None]
 """Maximum retention of a class, in milliseconds; None when it has none."""
 
 _VERSION = 1
-_FIRST_GENERATION = 1
 _STATE_KEY = meta_key("vault")
 _TREES_KEY = meta_key("vault.trees")
 _RECOVERED_KEY = meta_key("vault.recovered")
 _STATE = struct.Struct(">BBQ")
 _TREE = struct.Struct(">IQ")
 _PLACE = struct.Struct(">BQIH")
-_ROOT_CELLS = 1
 _NONCE_STORE_BYTES = 3_072
 
 
@@ -120,30 +124,26 @@ def _read_state(reader: Reader) -> tuple[Suite, int]:
     return suite_of(suite), generation
 
 
+def generation_of(reader: Reader) -> int:
+    """Return the generation that a store's keys are of; ``VaultLockedError`` without a vault."""
+    return _read_state(reader)[1]
+
+
 class Vault:
     """The keys of one store. Make it with ``create`` or ``open``."""
 
     def __init__(
-        self,
-        slots: RootSlots,
-        current_slot: int,
-        root: bytes,
-        generation: int,
-        suite: Suite,
-        entropy: Entropy,
-        max_retention_ms: RetentionLookup,
+        self, roots: Roots, suite: Suite, entropy: Entropy, max_retention_ms: RetentionLookup
     ) -> None:
-        self._slots = slots
-        self._current_slot = current_slot
-        self._generation = generation
+        self._roots = roots
         self._suite = suite
         self._entropy = entropy
         self._nonces = _Nonces(entropy)
         self._max_retention_ms = max_retention_ms
-        self._arena = Arena(_ROOT_CELLS + SEED_CELLS)
-        self._root_cell = self._arena.put(root)
+        self._arena = Arena(SEED_CELLS)
         self._keyring = Keyring(self._arena)
         self._open: dict[tuple[int, int], _OpenEpoch] = {}
+        self._doomed: tuple[Transaction, Doomed] | None = None
         self._closed = False
 
     @classmethod
@@ -155,23 +155,22 @@ class Vault:
         wrap: Wrap,
         *,
         suite: int = 1,
+        tier: str = "file",
         max_retention_ms: RetentionLookup = _no_maximum,
     ) -> Self:
         """Make the root and an empty forest; the slots are durable on return, rows are in ``txn``.
 
         Raises ``VaultLockedError`` when the key directory holds a root or the store a vault
-        (neither is ever overwritten), ``FormatError`` for an unknown suite.
+        (neither is ever overwritten), ``FormatError`` for an unknown suite, and
+        ``UnsupportedTierError`` for an effacement tier that this build lacks.
         """
-        used, slots = suite_of(suite), RootSlots(keys)
-        if txn.get(_STATE_KEY) is not None or any(slots.load()):
-            raise VaultLockedError("the store or the key directory already has a root")
-        root, parameters = entropy.bytes(KEY_BYTES), wrap.parameters(entropy)
-        data = encode_slot(_FIRST_GENERATION, root, used, parameters, wrap.key(parameters), entropy)
-        slots.write(0, data)
-        slots.efface(1, entropy)
-        txn.put(_STATE_KEY, _STATE.pack(_VERSION, suite, _FIRST_GENERATION))
-        forest.plant(txn, root, used, entropy)
-        return cls(slots, 0, root, _FIRST_GENERATION, used, entropy, max_retention_ms)
+        used, slots = suite_of(suite), tier_named(tier)(keys)
+        if txn.get(_STATE_KEY) is not None:
+            raise VaultLockedError("the store already has a root")
+        roots = Roots.create(slots, wrap, used, entropy)
+        txn.put(_STATE_KEY, _STATE.pack(_VERSION, suite, FIRST_GENERATION))
+        forest.plant(txn, roots.present(), used, entropy)
+        return cls(roots, used, entropy, max_retention_ms)
 
     @classmethod
     def open(
@@ -181,32 +180,40 @@ class Vault:
         entropy: Entropy,
         wrap: Wrap,
         *,
+        tier: str = "file",
         max_retention_ms: RetentionLookup = _no_maximum,
     ) -> Self:
         """Open the vault with the slot whose generation is the store's.
 
         Raises ``VaultLockedError`` when there is no such slot, when the wrap does not open it,
-        or when its root is of another store.
+        or when its root is of another store; ``UnsupportedTierError`` as ``create`` does.
         """
         suite, generation = _read_state(reader)
-        slots = RootSlots(keys)
-        number, slot = _current(slots.load(), generation)
-        root = slot.open(wrap.key(slot.wrap))
+        roots = Roots.open(tier_named(tier)(keys), wrap, generation, suite, entropy)
         try:
-            forest.open_node(reader, root, forest.TOP)
+            forest.open_node(reader, roots.present(), forest.TOP)
         except IntegrityError:
             raise VaultLockedError("the root does not open this store's keys") from None
-        return cls(slots, number, root, generation, suite, entropy, max_retention_ms)
+        return cls(roots, suite, entropy, max_retention_ms)
 
     @property
     def generation(self) -> int:
         """Return the number of the root in use."""
-        return self._generation
+        return self._roots.generation
+
+    @property
+    def evidence(self) -> Evidence | None:
+        """What shows that every root before the one in use is gone.
+
+        None for the first root, and before ``recover``. Within ``deliver`` of the writer it is
+        what the batch's own switch has shown; after a start, what recovery has seen.
+        """
+        return self._roots.evidence
 
     @property
     def is_memory_locked(self) -> bool:
         """Tell whether keys are kept out of swap; if not, `doctor` says so."""
-        return self._arena.is_locked
+        return self._arena.is_locked and self._roots.is_memory_locked
 
     def recover(self, engine: Engine, token: int) -> bool:
         """Leave exactly one valid root slot; call it at start, before any other write.
@@ -215,13 +222,12 @@ class Vault:
         a commit that needs it, so a commit is written and settled; then it is effaced. Returns
         whether there was something to efface. Raises ``EffaceError`` and the engine's errors.
         """
-        other = 1 - self._current_slot
-        if self._slots.is_blank(other):
+        if self._roots.is_other_blank():
             return False
-        mark = struct.pack(">Q8s", self._generation, self._entropy.bytes(8))
-        engine.batch({_RECOVERED_KEY: mark}, token)
+        mark = struct.pack(">Q8s", self.generation, self._entropy.bytes(8))
+        engine.batch({_RECOVERED_KEY: mark}, token, urgent=True)
         engine.settle()
-        self._slots.efface(other, self._entropy)
+        self._roots.efface_other()
         return True
 
     def seal(
@@ -265,11 +271,102 @@ class Vault:
             raise IntegrityError("a sealed part or its locator is malformed")
         suite = suite_of(sealed[0])
         name = (stream, epoch, suite.number)
-        key = self._keyring.part_key(suite, name, index)
-        if key is None:
-            key = self._cold_part_key(reader, suite, name, index)
+        try:
+            key = self._keyring.part_key(suite, name, index)
+            if key is None:
+                key = self._cold_part_key(reader, suite, name, index)
+        except PartGoneError:
+            self._root_of(reader)  # an older snapshot may still show the part as present
+            raise
         associated = context + _PLACE.pack(suite.number, stream, epoch, index)
         return unseal(suite, key, sealed, associated)
+
+    def has_key(self, reader: Reader, locator: Locator) -> bool:
+        """Tell whether a part's key can still be derived; for checks, which look after the dead.
+
+        Raises as ``unseal``, for what is not a place in this store.
+        """
+        value = reader.get(EPOCH.key(locator.stream, locator.epoch))
+        if value is None:
+            return False
+        suite = epochs.read_header(value).suite
+        name = (locator.stream, locator.epoch, suite.number)
+        try:
+            if self._keyring.part_key(suite, name, locator.index) is None:
+                self._cold_part_key(reader, suite, name, locator.index)
+        except PartGoneError:
+            self._root_of(reader)
+            return False
+        return True
+
+    def doom(self, txn: Transaction, locators: Iterable[Locator]) -> None:
+        """Mark parts whose keys end with this transaction; those already gone are allowed.
+
+        All or nothing, and undone by a rollback. The parts open until the root switch of the
+        commit is finished. Raises ``LimitError`` when the transaction would then puncture more
+        than ``EPOCHS_PER_SWITCH`` epochs or its switch might write more than
+        ``SWITCH_BYTES_MAX`` bytes (``BatchFullError`` when it had marks before, so that the
+        next batch may hold these), ``IntegrityError`` for a malformed locator or a damaged
+        epoch. Cost: an epoch's first mark opens its row, and its leaf's first mark six nodes.
+        """
+        wanted: dict[EpochId, set[int]] = {}
+        for locator in locators:
+            if not 0 <= locator.index < EPOCH_PARTS:
+                raise IntegrityError("a locator is malformed")
+            wanted.setdefault((locator.stream, locator.epoch), set()).add(locator.index)
+        root = self._root_of(txn)
+        self._doomed_in(txn).add_parts(txn, root, wanted)
+
+    def doom_epochs(self, txn: Transaction, names: Iterable[EpochId]) -> None:
+        """Mark all parts of epochs, also unused ones: (stream, serial) each.
+
+        As ``doom``, but no row is opened, and what the switch writes for an epoch is its row
+        of 39 bytes: up to ``EMPTIED_PER_SWITCH`` epochs go at once. One that is open is closed.
+        """
+        root = self._root_of(txn)
+        doomed = self._doomed_in(txn)
+        for name in doomed.add_epochs(txn, root, names):
+            owner = name[0], doomed.emptied[name].header.retention_class
+            current = self._open.get(owner)
+            if current is not None and current.name[:2] == name:
+                del self._open[owner]
+
+    def begin_switch(self, txn: Transaction) -> Switch | None:
+        """Write the root switch for what was doomed in ``txn``; None when nothing was.
+
+        Call it once for each transaction, when everything else is in it. Raises
+        ``IntegrityError`` when a node of the forest is damaged; nothing has left the memory
+        then, and a rollback undoes it all.
+        """
+        doomed = self._doomed_in(txn)
+        self._doomed = None
+        if doomed.is_empty:
+            return None
+        txn.reserve(-doomed.reserved_bytes)
+        begun = switch.begin(txn, doomed, self._roots, self._keyring, self._suite, self._entropy)
+        txn.put(_STATE_KEY, _STATE.pack(_VERSION, self._suite.number, self.generation + 1))
+        return begun
+
+    def seal_root_into(self, slots: EffacementTier, number: int, wrap: Wrap) -> int:
+        """Write the root in use into slot ``number`` of a key replica; return its generation.
+
+        Under the wrap of that directory, with fresh parameters; durable on return. The rows
+        that belong to it are those of a snapshot of that generation. A passphrase costs its
+        argon2 each time. May be called from any thread. Raises the disk's errors.
+        """
+        return self._roots.copy_into(slots, number, wrap)
+
+    def decommission(self) -> Evidence:
+        """Destroy the root: nothing of this store, nor any backup, opens again. No way back.
+
+        The writer has stopped. Both slots are effaced and read back; then every key is wiped
+        from memory. Key replicas hold the root too until they are destroyed. Raises
+        ``EffaceError`` or ``EngineError``: the other slot was tried, call it again.
+        """
+        self._expect_open()
+        evidence = self._roots.destroy()
+        self.close()
+        return evidence
 
     def close_epochs(self) -> None:
         """Close every open epoch, as after a change of retention; the next part opens another."""
@@ -283,6 +380,8 @@ class Vault:
         """Wipe every key and the root; whatever is asked later raises ``VaultLockedError``."""
         self._closed = True
         self._open.clear()
+        self._doomed = None
+        self._roots.close()
         self._keyring.purge()
         self._arena.wipe()
 
@@ -295,17 +394,15 @@ class Vault:
 
     def _load_cover(self, reader: Reader, suite: Suite, name: EpochName) -> ggm.Cover:
         """Open an epoch's cover through the forest."""
-        self._expect_open()
-        if _read_state(reader)[1] != self._generation:
-            raise StaleSnapshotError("the snapshot is of another generation")
+        root = self._root_of(reader)
         row_key = EPOCH.key(*name[:2])
         value = reader.get(row_key)
-        if value is None:
+        if value is None or epochs.is_emptied(value):
             raise PartGoneError("the part's epoch is gone")
         header = epochs.read_header(value)
         if header.suite is not suite:
             raise IntegrityError("a sealed part names another suite than its epoch")
-        slot_key = forest.slot_key(reader, self._root(), header.place)
+        slot_key = forest.slot_key(reader, root, header.place)
         return epochs.open_row(row_key, value, slot_key).cover
 
     def _open_epoch(
@@ -353,21 +450,20 @@ class Vault:
         txn.put(row_key, _TREE.pack(tree, slot + 1))
         return SlotId(tree, slot)
 
+    def _doomed_in(self, txn: Transaction) -> Doomed:
+        """Return the marks of a transaction; those of one that was given up are dropped."""
+        if self._doomed is None or self._doomed[0] is not txn:
+            self._doomed = (txn, Doomed())
+        return self._doomed[1]
+
     def _root(self) -> bytes:
-        return self._arena.read(self._root_cell)
+        return self._roots.present()
+
+    def _root_of(self, reader: Reader) -> bytes:
+        """Return the root that a reader's rows are under."""
+        self._expect_open()
+        return self._roots.read(_read_state(reader)[1])
 
     def _expect_open(self) -> None:
         if self._closed:
             raise VaultLockedError("the vault is closed")
-
-
-def _current(
-    loaded: tuple[RootSlot | None, RootSlot | None], generation: int
-) -> tuple[int, RootSlot]:
-    """Return the slot of the store's generation and its number."""
-    for number, slot in enumerate(loaded):
-        if slot is not None and slot.generation == generation:
-            return number, slot
-    if any(loaded):
-        raise VaultLockedError("no root slot has the store's generation")
-    raise VaultLockedError(f"neither {SLOT_NAMES[0]} nor {SLOT_NAMES[1]} is whole")

@@ -48,6 +48,14 @@ class TrioClock:
         """Return trio's time in nanoseconds."""
         return int(_seconds() * 1e9)
 
+    def boot(self) -> str:
+        """Return the only boot there is."""
+        return "simulated"
+
+    def uptime_ms(self) -> int:
+        """Return trio's time in milliseconds."""
+        return int(_seconds() * 1000)
+
 
 class World:
     """What survives a crash of the simulated machine: its disks, its clock, its dice."""

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from transports.wire import schema
 from transports.wire.codec import MSGPACK, Codec, Rejected
 from transports.wire.schema import Id
@@ -41,6 +43,8 @@ class ModelServer:
     connections: list[ModelConnection] = field(default_factory=list)
     confirmed: list[Id] = field(default_factory=list)
     told: list[Any] = field(default_factory=list)
+    wiped: list[int] = field(default_factory=list)
+    wiped_refusals: list[schema.Err] = field(default_factory=list)
     keepalive: float = 45.0
 
     def __post_init__(self) -> None:
@@ -68,6 +72,11 @@ class ModelServer:
         body = schema.Body(kind="text", text=text)
         op = schema.MessageOp(msg=_op_id(self), by=person(login), at=1, key=key, body=body)
         return self.append(conv or Id(b"C" * 16), op)
+
+    def wipe(self, certificate: int, *ranges: tuple[str, str]) -> schema.Event:
+        """Tell everybody what was destroyed."""
+        op = schema.WipeOp(_op_id(self), Id(b""), 1, certificate, ranges)
+        return self.append(Id(b"C" * 16), op)
 
     def restore_backup(self) -> None:
         """Begin a new incarnation, as after a restore."""
@@ -249,6 +258,14 @@ class ModelConnection:
             del tokens[token]
         self.send(schema.Ok(re=frame.id), schema.Bye(reason="auth.revoked"))
         self.close()
+
+    def _wiped(self, frame: schema.Wiped) -> None:
+        self.server.wiped.append(frame.certificate)
+        if self.server.wiped_refusals:
+            refusal = self.server.wiped_refusals.pop(0)
+            self.send(msgspec.structs.replace(refusal, re=frame.id))
+        else:
+            self.send(schema.Ok(re=frame.id))
 
     def _ping(self, frame: schema.Ping) -> None:
         self.send(schema.Pong(id=frame.id))

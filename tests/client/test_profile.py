@@ -47,6 +47,7 @@ def entry(n: int, text: str = "x") -> Entry:
 def test_only_the_owner_can_read_it(profile: Profile) -> None:
     profile.next(0)
     profile.save_position("1", "i")
+    profile.owe(1)
     profile.keep(entry(1))
     for path in [profile.path, *profile.path.rglob("*")]:
         mode = stat.S_IMODE(path.stat().st_mode)
@@ -64,6 +65,19 @@ def test_what_is_saved_is_read_again(profile: Profile) -> None:
     assert again.account == ACCOUNT
     assert again.position() == ("pos", "incarnation")
     assert Profile(profile.path.with_name("other")).position() == ("", "")
+
+
+def test_what_is_owed_is_kept_until_it_is_forgotten(profile: Profile) -> None:
+    assert profile.owed() == 0
+    profile.owe(7)
+    profile.owe(8)
+    assert Profile(profile.path).owed() == 8
+    profile.owe(0)
+    profile.owe(0)
+    assert Profile(profile.path).owed() == 0
+    profile.owe(9)
+    profile.wipe()
+    assert [path for path in profile.path.rglob("*") if path.is_file()] == []
 
 
 def test_numbers_are_never_given_twice_whoever_asks(profile: Profile) -> None:
@@ -129,10 +143,10 @@ def test_a_signing_key_signs_and_a_passphrase_guards_it(profile: Profile) -> Non
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"server": 1}', b"\xff"])
 def test_a_damaged_profile_says_so(profile: Profile, content: bytes) -> None:
-    for name in ("profile.json", "numbers.json", "position.json"):
+    for name in ("profile.json", "numbers.json", "position.json", "wiped.json"):
         files.replace(profile.path / name, content)
     damaged = Profile(profile.path)
-    for use in (lambda: damaged.account, lambda: damaged.next(0), damaged.position):
+    for use in (lambda: damaged.account, lambda: damaged.next(0), damaged.position, damaged.owed):
         with pytest.raises(ProfileError):
             use()
 

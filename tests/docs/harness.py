@@ -16,6 +16,7 @@ from appliance.config import Config, ListenSection
 from appliance.context import SITE
 from appliance.directory import codes
 from appliance.directory.commands import CreateInvite, CreatePerson
+from appliance.disposal.commands import SetPolicy
 from appliance.messaging.commands import AssignDuty, CreateDuty
 from appliance.server import Appliance
 from appliance.site import Site, data_ports
@@ -26,7 +27,14 @@ START_SECONDS = 20.0
 STOP_SECONDS = 20.0
 
 PEOPLE = {"alice": "Alice Zhang", "bob": "Bob Meyer", "carol": "Carol Ng"}
+UNITS = {"carol": "Research"}
 DUTY = "on-call"
+POLICY = """
+[[rule]]
+name = "research"
+unit = "Research"
+recall = "destroy"
+"""
 
 
 class Running(NamedTuple):
@@ -46,6 +54,7 @@ def running(directory: Path) -> Iterator[Running]:
     invitations = {login: _invite(site, login, name) for login, name in PEOPLE.items()}
     site.run(SITE, CreateDuty(DUTY, "On call, cardiology"))
     site.run(SITE, AssignDuty(DUTY, "bob"))
+    site.run(SITE, SetPolicy(POLICY, 0, "as begun"))
     config = Config(listen=ListenSection(host="127.0.0.1", port=0))
     started: queue.SimpleQueue[tuple[Appliance, trio.lowlevel.TrioToken] | BaseException]
     started = queue.SimpleQueue()
@@ -67,7 +76,7 @@ def running(directory: Path) -> Iterator[Running]:
 
 
 def _invite(site: Site, login: str, name: str) -> str:
-    site.run(SITE, CreatePerson(login, name))
+    site.run(SITE, CreatePerson(login, name, UNITS.get(login, "")))
     code = codes.make_code(site.ports.entropy.bytes(codes.CODE_ENTROPY_BYTES))
     site.run(SITE, CreateInvite(login, codes.code_hash(code)))
     return code

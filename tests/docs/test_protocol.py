@@ -51,7 +51,12 @@ NAMES |= {kind: name for name, kind in PARTS.items()}
 COMMON = {each.name for each in msgspec.structs.fields(schema.Occurred)}
 
 # Where codes are raised that sessions can meet, and where others.
-ROOMS_OF_SESSIONS = ("appliance/gateway", "appliance/messaging", "appliance/directory")
+ROOMS_OF_SESSIONS = (
+    "appliance/gateway",
+    "appliance/messaging",
+    "appliance/directory",
+    "appliance/disposal",
+)
 ELSEWHERE = "Only where administrators"
 LATER = "Kept for later"
 

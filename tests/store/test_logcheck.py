@@ -9,14 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from store import canonical, records
+from store.destruction import mark_destroyed
 from store.engine.txn import Txn
 from store.errors import VaultLockedError
+from store.ledger import unpack_leaf
 from store.limits import SEGMENT_MS, SEGMENT_OPS
 from store.logcheck import Finding, Problem, verify
 from store.records import Parts, Record
 from store.skeleton import Skeleton, op_hash
-from store.tables import FEED, HEAD, LOG, SEGMENT, TIMELINE, Table
+from store.tables import CHECKPOINT, FEED, HEAD, LEDGER, LOG, SEGMENT, TIMELINE, Table
 from store.vault import STANDARD
+from tests.appliance.disposal.proofbox import ProofBox
 from tests.store.logbox import Box, founding, message, privileged
 
 
@@ -58,7 +61,7 @@ def flipped(value: bytes, bit: int) -> bytes:
     return bytes(changed)
 
 
-@pytest.mark.parametrize("table", [Table.LOG, Table.SEGMENT, Table.FEED, Table.HEAD])
+@pytest.mark.parametrize("table", [Table.LOG, Table.SEGMENT, Table.LEDGER, Table.FEED, Table.HEAD])
 def test_every_flipped_byte_of_a_row_is_found(table: Table) -> None:
     for number, (key, value) in enumerate(list(SHARED.rows(table).items())[:3]):
         for at in range(len(value)):
@@ -67,7 +70,10 @@ def test_every_flipped_byte_of_a_row_is_found(table: Table) -> None:
 
 @settings(max_examples=60)
 @given(
-    st.sampled_from((Table.LOG, Table.SEGMENT, Table.FEED, Table.TIMELINE, Table.HEAD)), st.data()
+    st.sampled_from(
+        (Table.LOG, Table.SEGMENT, Table.LEDGER, Table.FEED, Table.TIMELINE, Table.HEAD)
+    ),
+    st.data(),
 )
 def test_any_flipped_bit_is_found(table: Table, data: st.DataObject) -> None:
     key, value = data.draw(st.sampled_from(sorted(SHARED.rows(table).items())))
@@ -138,6 +144,130 @@ def test_every_bit_of_a_records_head_is_checked(at: int) -> None:
         assert problems_with(key, flipped(value, bit)), bit
 
 
+def ledger_findings(changes: dict[bytes, bytes | None]) -> list[Finding]:
+    """What is found in a store of 13 leaves with some rows different or gone."""
+    rows = DEEP.medium.rows
+    before = dict(rows)
+    try:
+        for key, value in changes.items():
+            if value is None:
+                del rows[key]
+            else:
+                rows[key] = value
+        return DEEP.findings()
+    finally:
+        rows.clear()
+        rows.update(before)
+
+
+def deep() -> Box:
+    """Leaves of operations 1 to 6, of the segment 1-6, of 7 to 12: 0-5, 6, 7-12."""
+    box = Box().create()
+    box.append(*[privileged()] * 5)
+    box.clock.advance(SEGMENT_MS)
+    box.append(*[privileged()])
+    box.append(*[privileged()] * 6)
+    assert len(box.rows(Table.LEDGER)) == 13 + 10
+    assert box.findings() == []
+    return box
+
+
+DEEP = deep()
+
+
+@pytest.mark.parametrize(
+    ("level", "index", "seq"),
+    [(0, 0, 1), (0, 6, 1), (0, 12, 12), (1, 0, 2), (1, 5, 11), (2, 1, 7), (3, 0, 7)],
+)
+def test_a_changed_hash_is_found_where_it_is(level: int, index: int, seq: int) -> None:
+    key = LEDGER.key(1, level, index)
+    problem = Problem.NODE if level else Problem.LEAF
+    for bit in (0, 77, 255):
+        value = flipped(DEEP.medium.rows[key], bit)
+        assert ledger_findings({key: value}) == [Finding(1, seq, problem)]
+
+
+def test_a_leaf_that_points_elsewhere_is_found() -> None:
+    key = LEDGER.key(1, 0, 3)
+    assert ledger_findings({key: flipped(DEEP.medium.rows[key], 44 * 8 + 1)}) == [
+        Finding(1, 6, Problem.LEAF),
+        Finding(1, 4, Problem.UNLISTED),
+    ]
+
+
+def test_a_missing_node_of_the_ledger_is_found() -> None:
+    assert ledger_findings({LEDGER.key(1, 2, 0): None}) == [Finding(1, 4, Problem.NODE)]
+
+
+def test_a_missing_leaf_is_found() -> None:
+    end = ledger_findings({LEDGER.key(1, 0, 12): None})
+    assert end == [Finding(1, 12, Problem.UNLISTED)]
+    middle = ledger_findings({LEDGER.key(1, 0, 2): None})
+    assert middle == [Finding(1, 3, Problem.UNLISTED), Finding(1, 4, Problem.LEAF)]
+
+
+def test_a_whole_missing_ledger_is_found() -> None:
+    findings = ledger_findings(dict.fromkeys(DEEP.rows(Table.LEDGER)))
+    seqs = sorted(finding.seq for finding in findings)
+    assert seqs == [1, *range(1, 13)]
+    assert {finding.problem for finding in findings} == {Problem.UNLISTED}
+
+
+@pytest.mark.parametrize("key", [LEDGER.key(1, 1, 6), LEDGER.key(1, 9, 0), LEDGER.key(2, 0, 0)])
+def test_surplus_rows_of_the_ledger_are_found(key: bytes) -> None:
+    assert ledger_findings({key: bytes(32)}) == [Finding(0, 0, Problem.LEDGER)]
+
+
+def test_a_leaf_twice_or_out_of_order_is_found() -> None:
+    rows = DEEP.medium.rows
+    first, second, segment = (LEDGER.key(1, 0, index) for index in (0, 1, 6))
+    assert Finding(1, 1, Problem.LEAF) in ledger_findings({second: rows[first]})
+    assert Finding(1, 6, Problem.LEAF) in ledger_findings(
+        {LEDGER.key(1, 0, 5): rows[segment], segment: rows[LEDGER.key(1, 0, 5)]}
+    )
+    extra = LEDGER.key(1, 0, 13)
+    assert Finding(1, 12, Problem.LEAF) in ledger_findings({extra: rows[LEDGER.key(1, 0, 12)]})
+
+
+def test_checkpoints_are_compared_with_the_tree_and_their_keys() -> None:
+    site = ProofBox()
+    for _ in range(2):
+        site.checkpoint()
+        site.box.append(privileged())
+    rows = site.box.medium.rows
+    first, second = sorted(site.box.rows(Table.CHECKPOINT))
+    assert site.box.findings() == []
+    value = rows[second]
+    last = _subject_of(site, second)
+    for at in range(0, len(value), 3):
+        rows[second] = flipped(value, at * 8 + at % 8)
+        assert site.box.findings() == [Finding(1, last, Problem.CHECKPOINT)], at
+    rows[second] = rows[first]
+    assert site.box.findings() == [Finding(1, last, Problem.CHECKPOINT)]
+    rows[second] = b""
+    assert site.box.findings() == [Finding(1, last, Problem.CHECKPOINT)]
+
+
+def test_a_history_that_was_cut_off_contradicts_its_checkpoint() -> None:
+    """Whoever takes the newest acts out of every table cannot take back what was signed."""
+    site = ProofBox()
+    before = site.box.rows()
+    site.box.append(privileged(), message())
+    site.checkpoint()
+    signed = site.box.rows(Table.CHECKPOINT)
+    site.box.medium.rows.clear()
+    site.box.medium.rows.update(before)
+    assert site.box.findings() == []
+    site.box.medium.rows.update(signed)
+    assert site.box.findings() == [Finding(1, 0, Problem.CHECKPOINT)]
+
+
+def _subject_of(site: ProofBox, key: bytes) -> int:
+    size = CHECKPOINT.columns(key)[1]
+    row = site.box.medium.rows[LEDGER.key(1, 0, size - 1)]
+    return unpack_leaf(row)[1].seq
+
+
 def resealed(seq: int, change: Callable[[Parts], bytes], *, commit_anew: bool = False) -> bytes:
     """Return a row whose sealed parts were changed by one who has the keys."""
 
@@ -191,7 +321,10 @@ def test_operations_that_were_never_segmented_are_found() -> None:
     box = Box().create()
     box.append(*[message()] * SEGMENT_OPS)
     del box.medium.rows[SEGMENT.key(1, 1)]
-    assert box.findings() == [Finding(1, SEGMENT_OPS, Problem.SEGMENT)]
+    assert box.findings() == [
+        Finding(1, SEGMENT_OPS, Problem.SEGMENT),
+        Finding(1, 1, Problem.LEAF),
+    ]
 
 
 def test_a_programs_own_reader_finds_the_same() -> None:
@@ -207,3 +340,10 @@ def test_a_locked_vault_is_an_error_not_a_finding() -> None:
     box.vault.close()
     with pytest.raises(VaultLockedError):
         box.findings()
+
+
+def test_a_part_that_is_only_called_destroyed_is_found() -> None:
+    """Show that the mark alone is not believed: the key has to be gone."""
+    key, value = next(iter(SHARED.rows(Table.LOG).items()))
+    marked = mark_destroyed(Record.unpack(value))
+    assert Problem.KEY in problems_with(key, marked)

@@ -56,6 +56,7 @@ def memory(log: OpLog) -> tuple[object, ...]:
         log._tip,
         (segment.origin, segment.first, segment.previous, tuple(segment.hashes)),
         log.origins,
+        (log.ledger.origin, log.ledger.size, log.ledger.root()),
         log._batch_seq,
         log._saved_t,
     )

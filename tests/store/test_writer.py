@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from threading import Event, Lock, Thread, get_ident
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from store.clocks import ManualClock
-from store.engine.contract import MAX_VALUE_BYTES, Engine, EngineStats, Snapshot
+from store.engine.contract import MAX_VALUE_BYTES, Engine
 from store.engine.lmdb import LmdbEngine
 from store.engine.memory import Medium, MemoryEngine
 from store.engine.txn import Txn
@@ -35,129 +33,18 @@ from store.writer import (
     Completion,
     Writer,
 )
+from tests.store.desk import (
+    WAIT_SECONDS,
+    Command,
+    Desk,
+    decide,
+    put,
+    put_bytes,
+    put_then_fail,
+    read,
+)
 
 MAP_BYTES = 256 << 20
-WAIT_SECONDS = 30
-
-Command = Callable[[Txn], object]
-
-
-def decide(txn: Txn, actor: str, command: Command, now_ms: int) -> object:
-    """Let each command say itself what it does."""
-    return command(txn)
-
-
-def put(key: str, value: str = "1") -> Command:
-    def command(txn: Txn) -> object:
-        txn.put(key.encode(), value.encode())
-        return key
-
-    return command
-
-
-def read(key: str) -> Command:
-    return lambda txn: txn.get(key.encode())
-
-
-def put_then_fail(key: str) -> Command:
-    def command(txn: Txn) -> object:
-        txn.put(key.encode(), b"never")
-        raise KeyError(key)
-
-    return command
-
-
-def put_bytes(key: str, size: int) -> Command:
-    def command(txn: Txn) -> object:
-        for number in range(size // MAX_VALUE_BYTES):
-            txn.put(b"%s.%d" % (key.encode(), number), bytes(MAX_VALUE_BYTES))
-        return key
-
-    return command
-
-
-@dataclass
-class Spy:
-    """An engine that notes each batch, and can be told to fail, around a real one."""
-
-    engine: Engine
-    events: list[Any] = field(default_factory=list)
-    error: Exception | None = None
-    gate: Event | None = None
-    entered: Event = field(default_factory=Event)
-
-    def __post_init__(self) -> None:
-        self.max_batch_bytes = self.engine.max_batch_bytes
-
-    def acquire(self) -> int:
-        return self.engine.acquire()
-
-    def snapshot(self) -> Snapshot:
-        return self.engine.snapshot()
-
-    def batch(self, writes: Mapping[bytes, bytes | None], token: int) -> None:
-        if self.gate is not None:
-            self.entered.set()
-            assert self.gate.wait(WAIT_SECONDS)
-        if self.error is not None:
-            raise self.error
-        self.engine.batch(writes, token)
-        self.events.append(set(writes))
-
-    def settle(self) -> None:
-        self.engine.settle()
-
-    def stats(self) -> EngineStats:
-        return self.engine.stats()
-
-    def close(self) -> None:
-        self.engine.close()
-
-
-class Desk:
-    """A writer over a spied engine, and what came out of it."""
-
-    def __init__(
-        self,
-        engine: Engine | None = None,
-        before_commit: Callable[[Txn, int], None] | None = None,
-        decide: Callable[[Txn, str, Command, int], object] = decide,
-    ) -> None:
-        self.spy = Spy(engine or MemoryEngine())
-        self.clock = ManualClock(wall_ms=1000)
-        self.batches: list[list[Completion[object]]] = []
-        self.failures: list[BaseException] = []
-        self.delivered = Event()
-        self.writer: Writer[str, Command, object] = Writer(
-            self.spy,
-            decide,
-            self.clock,
-            self.deliver,
-            before_commit=before_commit,
-            failed=self.failures.append,
-        )
-
-    def deliver(self, completions: list[Completion[object]]) -> None:
-        self.batches.append(completions)
-        self.spy.events += [completion.context for completion in completions]
-        self.delivered.set()
-
-    def submit(self, **commands: Command) -> None:
-        for context, command in commands.items():
-            self.writer.submit("alice", command, context)
-
-    def run(self, **commands: Command) -> list[Completion[object]]:
-        """Submit, run one batch inline, and return what it delivered."""
-        self.submit(**commands)
-        assert self.writer.run_pending() > 0
-        return self.batches[-1]
-
-    def rows(self) -> dict[bytes, bytes]:
-        with self.spy.snapshot() as snapshot:
-            return dict(snapshot.range(b"\x10", b"\xff"))
-
-    def completions(self) -> list[Completion[object]]:
-        return [completion for batch in self.batches for completion in batch]
 
 
 def test_outcomes_come_in_order_after_one_commit() -> None:
@@ -566,3 +453,37 @@ def test_a_power_cut_in_the_thread_is_told_and_ends_it() -> None:
     desk.writer.stop()
     assert [type(failure) for failure in desk.failures] == [PowerCut]
     assert desk.batches == []
+
+
+def test_an_urgent_command_has_a_batch_of_its_own_and_may_use_the_reserve() -> None:
+    class Urgent(str):
+        """What goes alone."""
+
+        __slots__ = ()
+
+    medium = Medium()
+    engine = MemoryEngine(medium)
+    done: list[Completion[object]] = []
+
+    def write(txn: Txn, actor: str, command: str, now_ms: int) -> object:
+        txn.put(command.encode(), bytes(100))
+        return command
+
+    writer: Writer[str, str, object] = Writer(
+        engine,
+        write,
+        ManualClock(),
+        done.extend,
+        failed=lambda error: None,
+        urgent=frozenset((Urgent,)),
+    )
+    for number in range(20):
+        writer.submit("alice", f"before {number}", number)
+    writer.run_pending()
+    done.clear()
+    medium.capacity_bytes = medium.used_bytes * 11 // 10
+    for number, command in enumerate(("a", Urgent("b"), "c")):
+        writer.submit("alice", command, number)
+    assert [writer.run_pending() for _ in range(4)] == [1, 1, 1, 0]
+    errors = [type(each.error) for each in done]
+    assert errors == [EngineFullError, type(None), EngineFullError]

@@ -123,6 +123,131 @@ CATALOGUE: dict[str, Entry] = {
     "invite.enrolled": Entry(
         False, "Only they invite themselves; or reset first.", "该人员已注册：须本人邀请或先重置。"
     ),
+    "evidence.cursor": Entry(
+        False,
+        "The export cannot go on from there; start it anew.",
+        "导出无法从该处继续，请重新开始。",
+    ),
+    "evidence.scope": Entry(
+        False, "The approved review does not cover this.", "已批准的审阅不包含此内容。"
+    ),
+    "approval.state": Entry(
+        False, "The request is not in a state for this.", "该申请当前状态不允许此操作。"
+    ),
+    "approval.unapproved": Entry(
+        False, "Another officer must approve the request first.", "须先由另一名安全员批准。"
+    ),
+    "approval.same_person": Entry(
+        False, "Who made the request cannot approve it.", "申请人不能批准自己的申请。"
+    ),
+    "approval.same_key": Entry(
+        False, "The key that signed the request cannot approve it.", "同一密钥不能既申请又批准。"
+    ),
+    "approval.expired": Entry(False, "The request has expired.", "该申请已过期。"),
+    "approval.cooling": Entry(
+        True, "The cooling-off is not over yet; wait.", "冷静期尚未结束，请稍候。"
+    ),
+    "approval.unknown": Entry(False, "There is no such request.", "没有该申请。"),
+    "approval.digest": Entry(
+        False, "The request is not the one that was approved.", "该申请与所批准的内容不一致。"
+    ),
+    "approval.unsigned": Entry(
+        True, "Who made the request has not signed its digest yet.", "申请人尚未签署该申请的摘要。"
+    ),
+    "approval.requester_gone": Entry(
+        False, "Who made the request is no officer any more.", "申请人已不再是安全员。"
+    ),
+    "approval.outgrown": Entry(
+        False,
+        "More would be destroyed now than was approved; ask anew.",
+        "范围已扩大，须重新申请。",
+    ),
+    "approval.limit": Entry(False, "Too many requests are open.", "未完成的申请过多。"),
+    "policy.invalid": Entry(
+        False, "The policy has mistakes; `policy plan FILE` shows them.", "保留策略有误，请先检查。"
+    ),
+    "policy.unknown": Entry(
+        False, "There is no such version of the policy, or preset.", "没有该策略版本或预设。"
+    ),
+    "policy.outdated": Entry(
+        True, "The policy has changed meanwhile; look at it first.", "保留策略已变更，请重新查看。"
+    ),
+    "policy.class_in_use": Entry(
+        False, "A retention class that is in use is missing.", "缺少仍在使用的保留类别。"
+    ),
+    "policy.class_unknown": Entry(False, "There is no such retention class.", "没有该保留类别。"),
+    "policy.filed_too_often": Entry(
+        False, "This conversation was filed too often.", "该会话改类次数过多。"
+    ),
+    "hold.unknown": Entry(False, "There is no such active hold.", "没有该有效的保全。"),
+    "hold.limit": Entry(False, "Too many holds are active.", "有效的保全过多。"),
+    "hold.active": Entry(
+        False, "A legal hold is active; it outlives everything.", "仍有有效的保全，不可执行。"
+    ),
+    "decommission.minimum": Entry(
+        False,
+        "Records must still be kept; hand them over first and say so.",
+        "仍有须依法保存的记录，请先移交并声明。",
+    ),
+    "decommission.moved": Entry(
+        True, "Something was destroyed meanwhile; try again.", "期间有记录被销毁，请重试。"
+    ),
+    "decommission.replica": Entry(
+        True,
+        "A key replica cannot be reached; connect it, or two officers retire it.",
+        "有密钥副本无法访问，请连接它或由两名安全员停用它。",
+    ),
+    "decommission.undecided": Entry(
+        False, "Nobody has decommissioned this site.", "本站点尚未被决定停用。"
+    ),
+    "decommission.decided": Entry(False, "This site is decommissioned.", "本站点已停用。"),
+    "selection.empty": Entry(
+        False,
+        "Name people, conversations, units, labels or dates.",
+        "请指定人员、会话、标签等条件。",
+    ),
+    "selection.invalid": Entry(False, "The selection is not possible.", "选择条件无效。"),
+    "order.limit": Entry(
+        False, "The order is too large; split it by dates.", "范围过大，请按日期拆分。"
+    ),
+    "order.empty": Entry(False, "Nothing would be destroyed.", "没有可销毁的记录。"),
+    "person.not_removed": Entry(False, "Remove the person first: user remove.", "请先移除该人员。"),
+    "clock.unproven": Entry(
+        True, "Destruction waits: no time is proven.", "时间未经证实，销毁暂停。"
+    ),
+    "clock.not_suspended": Entry(False, "The clock is not suspended.", "时钟未被暂停。"),
+    "clock.differs": Entry(
+        True, "The clock is not what was confirmed; look again.", "时钟与所确认的不一致。"
+    ),
+    "run.unknown": Entry(False, "There is no such destruction run.", "没有该销毁任务。"),
+    "run.unconfirmed": Entry(True, "The run is not confirmed yet.", "该销毁任务尚未确认。"),
+    "review.over": Entry(False, "The time of this review is over.", "该审阅的时限已过。"),
+    "replica.unknown": Entry(False, "There is no such key replica.", "没有该密钥副本。"),
+    "replica.place": Entry(
+        False,
+        "The key replica would lie among data, keys or another replica.",
+        "密钥副本不能位于数据、密钥或其他副本之中。",
+    ),
+    "replica.same_device": Entry(
+        False,
+        "Data, keys or another replica are on the same device.",
+        "该位置与数据、密钥或其他副本在同一设备上。",
+    ),
+    "replica.foreign": Entry(
+        False,
+        "The key replica is of another site, or newer than this store.",
+        "该密钥副本属于其他站点，或比本站数据更新。",
+    ),
+    "replica.unusable": Entry(
+        False, "The directory holds no usable key replica.", "该目录中没有可用的密钥副本。"
+    ),
+    "replica.not_retired": Entry(
+        False, "Destruction waits for this key replica.", "销毁流程仍在等待该密钥副本。"
+    ),
+    "backup.exists": Entry(False, "There is something in that place.", "目标位置已存在。"),
+    "backup.place": Entry(
+        False, "A backup lies apart from data, keys and replicas.", "备份须与数据和密钥分开存放。"
+    ),
     "request.invalid": Entry(False, "An argument is missing or wrong.", "参数缺失或有误。"),
     "request.signature": Entry(
         False, "The request's signature is missing or wrong.", "请求签名缺失或错误。"

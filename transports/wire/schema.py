@@ -186,6 +186,13 @@ class Got(Frame, tag="got", frozen=True):
     pos: str
 
 
+class Wiped(Frame, tag="wiped", frozen=True):
+    """Say that this device keeps nothing more of what run ``certificate`` destroyed."""
+
+    certificate: int
+    id: int = 0
+
+
 class Mode(Frame, tag="mode", frozen=True):
     """Choose ``active`` or ``background`` (events are coalesced, urgent ones pass)."""
 
@@ -238,6 +245,7 @@ ClientFrame = (
     | History
     | List
     | Got
+    | Wiped
     | Mode
     | Revoke
     | Duty
@@ -465,9 +473,24 @@ class DutyOp(Occurred, tag="duty", frozen=True):
 
 
 class DestroyedOp(Occurred, tag="destroyed", frozen=True):
-    """Message ``of`` is destroyed: its keys are gone."""
+    """Message ``of`` is destroyed: its keys are gone; ``key`` is where it was."""
 
     of: Id
+    key: str = ""
+
+
+class WipeOp(Occurred, tag="wipe", frozen=True):
+    """Run ``certificate`` destroyed the messages whose timeline keys are in ``ranges``.
+
+    Each range is its first and its last key, both included.
+    """
+
+    certificate: int
+    ranges: tuple[tuple[str, str], ...]
+
+    def covers(self, key: str) -> bool:
+        """Tell whether a message with this timeline key is to be dropped."""
+        return any(first <= key <= last for first, last in self.ranges)
 
 
 Occurrence = (
@@ -485,6 +508,7 @@ Occurrence = (
     | SettingsOp
     | DutyOp
     | DestroyedOp
+    | WipeOp
 )
 
 ServerFrame = Welcome | Ok | Err | Event | Gap | TypingNotice | PresenceNotice | Site | Pong | Bye

@@ -14,6 +14,7 @@ from nacl.signing import SigningKey
 
 from appliance.administration import OPERATIONS, SIGNED, Administration
 from appliance.administration.administration import plain
+from appliance.administration.contract import failure
 from appliance.config import Config
 from appliance.context import SITE, Actor
 from appliance.directory import codes
@@ -27,13 +28,16 @@ from appliance.directory.commands import (
 )
 from appliance.directory.lockout import Lockout
 from appliance.directory.requests import canonical_json, canonical_request
+from appliance.disposal.runs import Progress
 from appliance.health import Health
+from appliance.replicas import Replicas
 from appliance.site import Ports, Site
 from store.clocks import ManualClock, SeededEntropy
 from store.disk import MemoryDisk
 from store.engine.memory import MemoryEngine
 from store.vault import NoWrap
 from transports.http.pages import Readiness
+from transports.wire.errors import Refusal
 from transports.wire.schema import Id, Open
 
 Answer = dict[str, Any]
@@ -78,6 +82,12 @@ class FakeGateway:
         return sum(each.person == person for each in self.live)
 
 
+class IdleDisposal:
+    """A service that has destroyed nothing."""
+
+    progress: tuple[Progress, ...] = ()
+
+
 class FakeHost:
     """A site without ports: commands run inline."""
 
@@ -85,8 +95,10 @@ class FakeHost:
         self.site = site
         self.config = Config()
         self.gateway = FakeGateway()
+        self.disposal = IdleDisposal()
         self.identity = None
         self.health = Health(site.ports.engine, None)
+        self.replicas = Replicas([], site.ports.engine, site.vault, site.ports.clock)
         self.started_ms = site.ports.clock.wall_ms()
         self.addresses = ("127.0.0.1:8443",)
         self.lockout = Lockout()
@@ -381,6 +393,29 @@ def test_an_unexpected_failure_ends_the_request_only(
 def test_every_operation_says_what_it_does() -> None:
     assert all(operation.help.endswith(".") for operation in OPERATIONS.values())
     assert not set(OPERATIONS) & set(SIGNED)
+
+
+def test_what_a_reply_holds_is_plain_too() -> None:
+    class Inner(msgspec.Struct, frozen=True):
+        at_ms: int
+        ids: tuple[bytes, ...]
+
+    class Outer(msgspec.Struct, frozen=True):
+        inner: tuple[Inner, ...]
+        by_name: dict[str, bytes]
+        from_ms: int
+
+    assert plain(Outer((Inner(7, (b"\x01",)),), {"a": b"\x02"}, 5)) == {
+        "inner": [{"at": 7, "ids": ["01"]}],
+        "by_name": {"a": "02"},
+        "from_at": 5,
+    }
+
+
+def test_a_refusal_for_now_says_when_to_come_back() -> None:
+    told = failure(Refusal("approval.cooling", after=86_400.2))
+    assert told["error"]["hint"] == "Try again in 86,400 s."
+    assert failure(Refusal("approval.same_person"))["error"]["hint"] == ""
 
 
 def test_replies_are_plain_values() -> None:

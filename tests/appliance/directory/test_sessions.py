@@ -169,6 +169,7 @@ def test_the_whole_site_has_a_bounded_number_of_sessions(
 def test_what_clients_send_by_themselves_is_no_activity() -> None:
     assert isinstance(schema.Ping(), PASSIVE)
     assert isinstance(schema.Got(pos="1"), PASSIVE)
+    assert isinstance(schema.Wiped(7), PASSIVE)
     assert not isinstance(schema.List(id=1, what="people"), PASSIVE)
 
 

@@ -49,6 +49,7 @@ FRAMES: dict[type, ClientFrame] = {
         schema.History(1, CONV),
         schema.List(1, "people"),
         schema.Got("1"),
+        schema.Wiped(7),
         schema.Mode("background"),
         schema.Revoke(1, PERSON),
         schema.Duty(1, "duty:x", PERSON),

@@ -33,13 +33,19 @@ T = TypeVar("T")
 class House:
     """One site and its people; every command is decided and committed at once.
 
-    ``heard`` is what live fan-out told each person, online all the time.
+    ``heard`` is what live fan-out told each person, online all the time. ``retain`` keeps every
+    byte ever written to the simulated medium and disks.
     """
 
-    def __init__(self, *logins: str, make_engine: Callable[[], Engine] | None = None) -> None:
-        medium = Medium()
-        self._make_engine = make_engine or (lambda: MemoryEngine(medium))
-        self._disks = (MemoryDisk(), MemoryDisk())
+    def __init__(
+        self,
+        *logins: str,
+        make_engine: Callable[[], Engine] | None = None,
+        retain: bool = False,
+    ) -> None:
+        self.medium = Medium(retain=retain)
+        self._make_engine = make_engine or (lambda: MemoryEngine(self.medium))
+        self._disks = (MemoryDisk(retain=retain), MemoryDisk(retain=retain))
         self._entropy = SeededEntropy(7)
         self.clock = ManualClock()
         self.heard: dict[bytes, list[Event]] = {}
@@ -170,16 +176,28 @@ class House:
         """Return what somebody hears who resumes after ``pos``."""
         core = self.site.core
         with self.reading() as reader:
-            found = feed.events_after(
-                reader, core.log, core.conversations, self.people[login], pos, limit
-            )
-        events = [render.event(op, core.conversations) for _, op in found]
+            found = self._missed(reader, self.people[login], pos, limit)
+        events = [render.event(op, core.conversations) for op in found]
         return [event for event in events if event is not None]
+
+    def _missed(self, reader: Reader, person: bytes, pos: int, limit: int) -> list[Op]:
+        """Return what a person missed after ``pos``, in as many calls as it takes."""
+        core, found = self.site.core, list[Op]()
+        upto: int | None = pos
+        while upto is not None and len(found) < limit:
+            missed = feed.events_after(
+                reader, core.log, core.conversations, person, upto, limit - len(found)
+            )
+            found += [op for _, op in missed.events]
+            upto = missed.upto
+        return found
 
     def history(self, login: str, conv: Id, **fields: Any) -> list[schema.HistoryItem]:
         """Return what somebody reads, oldest first."""
         core = self.site.core
-        keys = {name: parse_key(fields.pop(name)) for name in ("before", "after") if name in fields}
+        keys: dict[str, Any] = {
+            name: parse_key(fields.pop(name)) for name in ("before", "after") if name in fields
+        }
         with self.reading() as reader:
             page = timeline.history(
                 reader, core.log, core.conversations, self.people[login], conv, **keys, **fields

@@ -2,7 +2,7 @@
 
 import pytest
 
-from appliance.messaging import render
+from appliance.messaging import feed, render
 from appliance.operations import Kind
 from tests.appliance.messaging.harness import House
 from transports.wire import schema
@@ -69,12 +69,49 @@ def test_only_a_short_page_is_the_last(house: House) -> None:
     """What nobody hears of does not count, so a short page means the end."""
     core = house.site.core
     busy(house)
-    from appliance.messaging import feed
-
     with house.reading() as reader:
-        found = feed.events_after(reader, core.log, core.conversations, house.person("alice"), 0, 3)
-    assert len(found) == 3
-    assert [pos for pos, _ in found] == [op.pos for _, op in found]
+        person = house.person("alice")
+        missed = feed.events_after(reader, core.log, core.conversations, person, 0, 3)
+        whole = feed.events_after(reader, core.log, core.conversations, person, 0, 1_000)
+    assert len(missed.events) == 3
+    assert [pos for pos, _ in missed.events] == [op.pos for _, op in missed.events]
+    assert missed.upto == missed.events[-1][0]
+    assert whole.upto is None
+
+
+@pytest.mark.parametrize("rows", [1, 2, 7])
+def test_however_few_rows_one_call_looks_at_nothing_is_missed(
+    house: House, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    busy(house)
+    whole = {login: house.feed(login) for login in ("alice", "bob", "carol")}
+    monkeypatch.setattr(feed, "ROWS", rows)
+    for login, events in whole.items():
+        assert house.feed(login) == events == house.heard[house.person(login)]
+
+
+def test_what_has_reached_its_end_is_left_out_with_its_edits(house: House) -> None:
+    core = house.site.core
+    conv = house.group("alice", "bob")
+    over, kept = house.say("alice", conv, "over"), house.say("alice", conv, "kept")
+    for number, msg in ((60, over.msg), (61, kept.msg)):
+        assert msg is not None
+        house.by("alice", schema.Edit(1, number, msg, schema.Body("text", "edited")))
+    with house.reading() as reader:
+        missed = feed.events_after(
+            reader,
+            core.log,
+            core.conversations,
+            house.person("bob"),
+            0,
+            100,
+            lambda op: Id(op.id.pack()) == over.msg,
+        )
+    events = [render.event(op, core.conversations) for _, op in missed.events]
+    told = [event.op for event in events if event is not None]
+    messages = [op.msg for op in told if isinstance(op, schema.MessageOp)]
+    edits = [op.of for op in told if isinstance(op, schema.EditedOp)]
+    assert messages == edits == [kept.msg]
 
 
 def test_who_resumes_after_a_recall_does_not_read_what_was_recalled(house: House) -> None:

@@ -41,6 +41,35 @@ def test_hearing_and_reading_are_what_the_intervals_say(
     assert member.left_at(key) == (key in {each.until for each in spans})
 
 
+@st.composite
+def ranges(draw: st.DrawFn) -> tuple[tuple[int, int], ...]:
+    """Draw ranges that ascend and do not meet, single keys among them."""
+    marks = sorted(draw(st.lists(keys, max_size=8, unique=True)))
+    if draw(st.booleans()):
+        return tuple((mark, mark) for mark in marks)
+    return tuple(zip(marks[::2], marks[1::2], strict=False))
+
+
+@given(intervals(), ranges(), st.integers(0, 45))
+def test_somebody_may_have_read_what_they_could_read_before_it_was_destroyed(
+    spans: tuple[Interval, ...], wiped: tuple[tuple[int, int], ...], by: int
+) -> None:
+    member = Membership(ALICE, 1, MEMBER, spans, 0)
+    destroyed = {key for first, last in wiped for key in range(first, last + 1)}
+    readable = {
+        key for each in spans if each.since <= by for key in range(each.read_from, each.until)
+    }
+    assert member.may_have_read(wiped, by) is bool(destroyed & readable)
+
+
+def test_of_somebody_with_forgotten_times_anything_older_may_have_been_read() -> None:
+    spans = tuple(Interval(at, at, at + 1) for at in range(100, 102 + 2 * FORMER_TIMES, 2))
+    assert len(spans) == FORMER_TIMES + 1
+    assert Membership(ALICE, 1, MEMBER, spans, 0).may_have_read(((1, 2),), 1_000)
+    assert not Membership(ALICE, 1, MEMBER, spans[1:], 0).may_have_read(((1, 2),), 1_000)
+    assert not Membership(ALICE, 1, MEMBER, spans, 0).may_have_read(((103, 103),), 1_000)
+
+
 @given(intervals())
 def test_windows_are_the_readable_keys_once_and_in_order(spans: tuple[Interval, ...]) -> None:
     member = Membership(ALICE, 1, MEMBER, spans, 0)

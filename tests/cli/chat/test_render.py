@@ -8,6 +8,7 @@ from typing import Any, cast, get_args
 import pytest
 
 from cli.chat import render
+from cli.chat.batch import _is_known, history_line, key_of
 from cli.chat.interactive import REMEMBERED, Numbers
 from cli.chat.lines import LineError
 from cli.chat.names import Names
@@ -59,7 +60,13 @@ OCCURRENCES: list[schema.Occurrence] = [
     schema.SettingsOp(MSG, ALICE, AT, archived=True),
     schema.DutyOp(MSG, ALICE, AT, "on-call", BOB),
     schema.DestroyedOp(MSG, ALICE, AT, OTHER),
+    schema.WipeOp(MSG, ALICE, AT, 7, (("01977420dc000000", "01977420dc00000f"),)),
 ]
+
+
+def key(at: int) -> str:
+    """Return a timeline key of a time."""
+    return f"{at << 16:016x}"
 
 
 def test_every_kind_of_occurrence_is_covered_here() -> None:
@@ -106,6 +113,44 @@ def test_a_body_of_another_kind_keeps_its_data(names: Names) -> None:
     op = schema.MessageOp(MSG, ALICE, AT, "00ff", Body("form", "", "{}"))
     document = render.event_document(schema.Event("7", CONV, op), names)
     assert (document["kind"], document["data"], document["text"]) == ("form", "{}", "")
+
+
+def test_a_wipe_tells_when_and_by_which_certificate(names: Names) -> None:
+    hour = 3_600_000
+    ranges = tuple((key(AT + n * hour), key(AT + n * hour + 60_000)) for n in range(5))
+    times = [render.key_clock(each) for pair in ranges for each in pair]
+    assert times[0] == render.clock(AT)
+    one = schema.WipeOp(MSG, Id(b""), AT, 7, ranges[:1])
+    assert render.event_line(one, names, 0, conversation="Ward 3") == (
+        f"{render.clock(AT)} * messages in Ward 3 from {times[0]} to {times[1]} "
+        "are destroyed for ever (certificate 7)"
+    )
+    many = render.event_line(schema.WipeOp(MSG, Id(b""), AT, 8, ranges), names, 0)
+    for time in (*times[:6], times[-1], "and 2 more times", "certificate 8"):
+        assert time in many
+    assert times[6] not in many
+    for count, is_short in ((3, False), (4, True)):
+        line = render.event_line(schema.WipeOp(MSG, ALICE, AT, 8, ranges[:count]), names, 0)
+        assert ("and 1 more times" in line) is is_short
+        assert ("more" in line) is is_short
+    document = json.loads(json.dumps(render.event_document(schema.Event("7", CONV, one), names)))
+    assert document["certificate"] == 7
+    assert document["ranges"] == [[ranges[0][0], ranges[0][1]]]
+    assert document["from"] == ""
+
+
+def test_a_destroyed_message_stands_in_the_history_without_a_number(names: Names) -> None:
+    item = schema.HistoryItem(schema.DestroyedOp(MSG, Id(b""), AT, OTHER, key(AT)))
+    assert history_line(item, names, 0) == f"{render.clock(AT)} (destroyed)"
+    assert key_of(item) == key(AT)
+
+
+def test_of_a_wipe_no_names_are_asked_for(names: Names) -> None:
+    wipe = schema.WipeOp(MSG, Id(b""), AT, 7, ((key(AT), key(AT)),))
+    renamed = schema.RenamedOp(MSG, ALICE, AT, "New")
+    left_long_ago = Id(b"\x0d" * 16)
+    assert _is_known(schema.Event("7", left_long_ago, wipe), names)
+    assert not _is_known(schema.Event("7", left_long_ago, renamed), names)
 
 
 def test_somebody_unknown_is_the_beginning_of_an_id(names: Names) -> None:

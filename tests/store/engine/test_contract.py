@@ -19,6 +19,7 @@ from hypothesis.stateful import (
 )
 
 from store.engine.contract import MAX_KEY_BYTES, MAX_VALUE_BYTES, Engine, Snapshot
+from store.engine.fencing import ordinary_bytes
 from store.engine.lmdb import LmdbEngine
 from store.engine.memory import Medium, MemoryEngine
 from store.errors import EngineError, EngineFullError, FencedError, LimitError
@@ -34,7 +35,7 @@ class Place:
     """Where an engine lives: opens it, and opens it again."""
 
     def __init__(self, engine_kind: str, directory: Path) -> None:
-        self.medium = Medium()
+        self.medium = Medium(capacity_bytes=MAP_BYTES)
         self._kind = engine_kind
         self._directory = directory / "data"
         self.engine = self._open()
@@ -48,6 +49,12 @@ class Place:
         self.engine.close()
         self.engine = self._open()
         return self.engine
+
+    def copied_to(self, path: Path) -> Engine:
+        """Open a copy that the engine was told to make."""
+        if self._kind == "lmdb":
+            return LmdbEngine(path, readonly=True, is_still=True)
+        return MemoryEngine(self.medium.copies[path])
 
     def crash(self, rng: Random) -> Engine:
         """Lose the process, and on the simulated medium the power; nothing was in flight."""
@@ -224,6 +231,66 @@ def test_a_full_store_refuses_the_batch_and_lives_on(tmp_path: Path) -> None:
         with engine.snapshot() as snapshot:
             assert rows(snapshot) == {b"\x10a": b"1", b"\x10c": b"3"}
         engine.close()
+
+
+def fill(engine: Engine, token: int) -> int:
+    """Write until ordinary batches are refused; return how many rows went in."""
+    for number in range(1_000):
+        try:
+            engine.batch({b"\x10%04d" % number: bytes(MAX_VALUE_BYTES)}, token)
+        except EngineFullError:
+            return number
+    raise AssertionError("nothing was refused")
+
+
+def test_a_reserve_is_left_to_urgent_batches(place: Place) -> None:
+    token = place.engine.acquire()
+    count = fill(place.engine, token)
+    stats = place.engine.stats()
+    reserve = MAP_BYTES - ordinary_bytes(MAP_BYTES)
+    left = stats.capacity_bytes - stats.used_bytes
+    assert reserve - 2 * MAX_VALUE_BYTES < left < reserve + 2 * MAX_VALUE_BYTES
+    place.engine.batch({b"\x10urgent": bytes(MAX_VALUE_BYTES)}, token, urgent=True)
+    for write in (bytes(MAX_VALUE_BYTES), b"", None):
+        with pytest.raises(EngineFullError):
+            place.engine.batch({b"\x10more": write, b"\x10else": write}, token)
+    place.engine.batch({}, token)
+    place.engine.settle()
+    with place.engine.snapshot() as snapshot:
+        assert snapshot.get(b"\x10urgent") == bytes(MAX_VALUE_BYTES)
+        assert snapshot.get(b"\x10more") is None
+    most = {b"\x10%04d" % number: None for number in range(count // 2)}
+    place.engine.batch(most, token, urgent=True)
+    place.engine.batch({b"\x10more": b"1"}, token)
+
+
+def test_a_reserve_has_an_end(place: Place) -> None:
+    token = place.engine.acquire()
+    fill(place.engine, token)
+    rows = {b"\x10u%04d" % number: bytes(MAX_VALUE_BYTES) for number in range(120)}
+    with pytest.raises(EngineFullError):
+        place.engine.batch(rows, token, urgent=True)
+
+
+def test_a_copy_holds_one_commit_and_is_a_store_of_its_own(place: Place, tmp_path: Path) -> None:
+    token = place.engine.acquire()
+    old = {b"\x10%d" % number: bytes(1_000) for number in range(200)}
+    place.engine.batch(old, token)
+    place.engine.copy(tmp_path / "copy")
+    place.engine.batch({b"\x10new": b"1"}, token)
+    copy = place.copied_to(tmp_path / "copy")
+    with copy.snapshot() as snapshot:
+        assert rows(snapshot) == old
+    copy.close()
+    with place.engine.snapshot() as snapshot:
+        assert rows(snapshot) == old | {b"\x10new": b"1"}
+
+
+def test_a_copy_is_never_made_over_another(place: Place, tmp_path: Path) -> None:
+    place.engine.acquire()
+    place.engine.copy(tmp_path / "copy")
+    with pytest.raises(EngineError):
+        place.engine.copy(tmp_path / "copy")
 
 
 def test_stats_follow_what_is_stored(place: Place) -> None:

@@ -16,6 +16,7 @@ from threading import Event, Thread
 
 import pytest
 
+from store.engine.ballast import Ballast
 from store.engine.lmdb import MAX_SNAPSHOTS, LmdbEngine
 from store.errors import EngineError, EngineFullError, FencedError
 
@@ -207,6 +208,108 @@ def test_readers_in_other_threads_see_whole_batches_only(tmp_path: Path) -> None
         reader.join()
     engine.close()
     assert broken == []
+
+
+def test_what_was_deleted_is_in_the_file_but_not_in_its_copy(tmp_path: Path) -> None:
+    engine = open_engine(tmp_path)
+    token = engine.acquire()
+    for size in (24, 400, 9_000):
+        gone = {b"\x10%04d%05d" % (number, size): b"canary" * (size // 6) for number in range(60)}
+        kept = {key + b"k": b"kept" * (size // 4) for key in gone}
+        engine.batch(gone | kept, token)
+        engine.batch(dict.fromkeys(gone), token)
+    assert b"canary" in (tmp_path / "data" / "data.mdb").read_bytes()
+    engine.copy(tmp_path / "copy")
+    copied = (tmp_path / "copy" / "data.mdb").read_bytes()
+    assert b"canary" not in copied
+    assert copied.count(b"kept" * 6) >= 180
+    engine.close()
+
+
+def test_a_copy_is_private_and_reading_it_adds_no_file(tmp_path: Path) -> None:
+    engine = open_engine(tmp_path)
+    engine.batch({b"\x10a": b"1"}, engine.acquire())
+    before = os.umask(0)
+    try:
+        engine.copy(tmp_path / "copy")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "copy").stat().st_mode) == 0o700
+    copy = LmdbEngine(tmp_path / "copy", readonly=True, is_still=True)
+    with copy.snapshot() as snapshot:
+        assert snapshot.get(b"\x10a") == b"1"
+    copy.close()
+    (file,) = (tmp_path / "copy").iterdir()
+    assert (file.name, stat.S_IMODE(file.stat().st_mode)) == ("data.mdb", 0o600)
+    engine.close()
+
+
+def test_writing_goes_on_while_a_copy_is_made(tmp_path: Path) -> None:
+    engine = open_engine(tmp_path)
+    token = engine.acquire()
+    keys = [b"\x10%04d" % number for number in range(400)]
+    engine.batch(dict.fromkeys(keys, bytes(20_000)), token)
+    copying = Thread(target=engine.copy, args=(tmp_path / "copy",))
+    copying.start()
+    batches = 0
+    while copying.is_alive():
+        batches += 1
+        engine.batch(dict.fromkeys(keys[:4], b"%d" % batches), token)
+    copying.join()
+    copy = LmdbEngine(tmp_path / "copy", readonly=True, is_still=True)
+    with copy.snapshot() as snapshot:
+        assert len({snapshot.get(key) for key in keys[:4]}) == 1
+        assert [key for key, _ in snapshot.range(b"\x10", b"\x11")] == keys
+    copy.close()
+    engine.close()
+
+
+def test_a_copy_that_finds_no_room_says_so(tmp_path: Path) -> None:
+    engine = open_engine(tmp_path)
+    engine.batch({b"\x10%d" % number: bytes(80_000) for number in range(20)}, engine.acquire())
+    with files_no_larger_than(25 * 4_096), pytest.raises(EngineFullError):
+        engine.copy(tmp_path / "copy")
+    engine.copy(tmp_path / "another")
+    engine.close()
+
+
+class SpaceThatComesBack(Ballast):
+    """A ballast whose release lets files grow again, as on a disk that was full."""
+
+    def release(self) -> bool:
+        _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+        return super().release()
+
+
+def test_an_urgent_batch_on_a_full_disk_takes_the_ballast(tmp_path: Path) -> None:
+    engine = LmdbEngine(tmp_path / "data", map_bytes=MAP_BYTES, ballast_bytes=1 << 20)
+    engine._ballast = SpaceThatComesBack(tmp_path / "data", 1 << 20)
+    assert engine._ballast.establish()
+    token = engine.acquire()
+    size = (tmp_path / "data" / "data.mdb").stat().st_size
+    many = {b"\x10b%d" % number: bytes(80_000) for number in range(10)}
+    with files_no_larger_than(size + 100_000):
+        with pytest.raises(EngineFullError, match="disk"):
+            engine.batch(many, token)
+        assert (tmp_path / "data" / "ballast").stat().st_size == 1 << 20
+        engine.batch(many, token, urgent=True)
+        assert not (tmp_path / "data" / "ballast").exists()
+    with engine.snapshot() as snapshot:
+        assert len(list(snapshot.range(b"\x10", b"\x11"))) == 10
+    engine.batch({b"\x10a": b"1"}, token)
+    assert (tmp_path / "data" / "ballast").stat().st_size == 1 << 20
+    engine.close()
+
+
+def test_an_urgent_batch_beyond_the_map_leaves_the_ballast(tmp_path: Path) -> None:
+    engine = LmdbEngine(tmp_path / "data", map_bytes=1 << 20, ballast_bytes=4_096)
+    token = engine.acquire()
+    many = {b"\x10b%d" % number: bytes(80_000) for number in range(20)}
+    with pytest.raises(EngineFullError, match="map"):
+        engine.batch(many, token, urgent=True)
+    assert (tmp_path / "data" / "ballast").exists()
+    engine.close()
 
 
 WRITING_PROCESS = """

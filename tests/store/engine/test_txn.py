@@ -116,6 +116,19 @@ def test_rows_beyond_the_limits_are_refused_and_leave_nothing(snapshot: MemorySn
     assert txn.bytes_written == MAX_KEY_BYTES + MAX_VALUE_BYTES
 
 
+def test_reserved_bytes_count_until_given_back_or_rolled_back(snapshot: MemorySnapshot) -> None:
+    txn = Txn(snapshot)
+    txn.put(b"\x10", b"1")
+    mark = txn.savepoint()
+    txn.reserve(1_000)
+    assert txn.bytes_written == 1_002
+    assert dict(txn.writes) == {b"\x10": b"1"}
+    txn.reserve(-400)
+    assert txn.bytes_written == 602
+    txn.rollback(mark)
+    assert txn.bytes_written == 2
+
+
 KEYS = st.sampled_from([b"\x10" + bytes((letter,)) for letter in b"abcdefgh"])
 
 

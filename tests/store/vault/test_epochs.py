@@ -7,14 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from store.clocks import SeededEntropy
+from store.engine.contract import MAX_VALUE_BYTES
 from store.engine.memory import MemoryEngine
 from store.engine.txn import Txn
-from store.errors import FormatError, IntegrityError, LimitError
+from store.errors import FormatError, IntegrityError, LimitError, PartGoneError
 from store.tables import EPOCH
 from store.vault import epochs, ggm
 from store.vault.epochs import EpochHeader, EpochKeys
 from store.vault.forest import SlotId
-from store.vault.limits import EPOCH_AGE_MAX_MS, EPOCH_AGE_MIN_MS
+from store.vault.limits import EPOCH_AGE_MAX_MS, EPOCH_AGE_MIN_MS, EPOCH_PARTS
 from store.vault.suites import AES_GCM, SUITES, XCHACHA
 
 ROW_KEY = EPOCH.key(7, 3)
@@ -69,9 +70,31 @@ def test_a_row_of_another_epoch_or_slot_does_not_open() -> None:
 
 def test_every_cut_row_is_found() -> None:
     value = example()
-    for length in range(len(value)):
-        with pytest.raises((IntegrityError, FormatError)):
-            epochs.open_row(ROW_KEY, value[:length], SLOT_KEY)
+    for length in set(range(len(value))) - {epochs.HEADER_BYTES}:
+        for read in (epochs.open_row, epochs.check_row):
+            with pytest.raises((IntegrityError, FormatError)):
+                read(ROW_KEY, value[:length], SLOT_KEY)
+
+
+def test_a_row_without_parts_keeps_its_header_and_opens_no_more() -> None:
+    value = example()
+    row = epochs.emptied_row(value)
+    assert epochs.is_emptied(row)
+    assert not epochs.is_emptied(value)
+    assert epochs.read_header(row) == epochs.read_header(value)
+    with pytest.raises(PartGoneError):
+        epochs.open_row(ROW_KEY, row, SLOT_KEY)
+
+
+def test_no_row_is_longer_than_its_bound() -> None:
+    nodes = [node for node in range(ggm.FIRST_LEAF, ggm.FIRST_LEAF + EPOCH_PARTS) if node % 4 != 1]
+    cover = {node: bytes(32) for node in nodes}
+    for suite in SUITES.values():
+        header = EpochHeader(suite, 2, SlotId(0, 0), 0)
+        keys = EpochKeys(bytes(32), cover)
+        row = epochs.seal_row(ROW_KEY, header, keys, SLOT_KEY, SeededEntropy(1))
+        assert len(row) == epochs.ROW_BYTES_MAX - 24 + suite.nonce_bytes
+    assert epochs.ROW_BYTES_MAX + epochs.ROW_KEY_BYTES < MAX_VALUE_BYTES
 
 
 def test_an_epoch_is_born_with_all_its_parts_and_no_key_twice() -> None:

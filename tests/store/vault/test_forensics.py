@@ -1,153 +1,366 @@
-"""Destroying with the vault's parts: who has every byte and the present root opens no more."""
+"""Who has every byte ever written and the present root opens every survivor and nothing else.
+
+The attacker has all rows that any batch ever brought to the engine, failed and lost ones too, the
+key directory as its device has it now, and the present root. What must not open: each part whose
+destruction was confirmed. The machine mixes sealing, destroying, failing disks and power cuts;
+the mutants show that the attack is one.
+"""
 
 from __future__ import annotations
 
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from collections.abc import Callable, Iterable
+from functools import partial
+from random import Random
 
-from store.clocks import SeededEntropy
-from store.engine.memory import MemoryEngine
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from store.disk import MemoryDisk
+from store.engine.memory import Medium
 from store.engine.txn import Txn
-from store.errors import IntegrityError, PartGoneError
+from store.errors import EngineFullError, PartGoneError
+from store.faults import CutAt, PowerCut
 from store.ports import Entropy
 from store.tables import EPOCH
-from store.vault import epochs, forest, ggm
-from store.vault.epochs import EpochKeys
-from store.vault.forest import FAN_OUT, TOP, NodeId, SlotId, child_key
-from store.vault.suites import AES_GCM, seal, unseal
+from store.vault import Locator, epochs, forest, ggm
+from store.vault.epochs import EpochHeader, EpochKeys
+from store.vault.forest import FAN_OUT, TOP, NodeId, SlotId
+from store.vault.limits import CONTROL, EPOCH_PARTS, STANDARD
+from store.vault.roots import Roots
+from store.vault.suites import Suite
+from tests.store.vault.attacker import Attacker
+from tests.store.vault.harness import DESTROYED, PRESENT, Store, part_key
 
-EPOCHS = 4
-PARTS = 16
+DAY_MS = 86_400_000
 
+Command = Callable[[Txn], object]
 
-class Recorder(Txn):
-    """A transaction that keeps every value ever put, as a medium that forgets nothing would."""
+Batch = tuple[list[tuple[int, int]], list[int], bool]
+"""Streams and classes to seal in, numbers of parts to destroy, and whether by whole epochs."""
 
-    def __init__(self) -> None:
-        super().__init__(MemoryEngine().snapshot())
-        self.every: dict[bytes, list[bytes]] = {}
-
-    def put(self, key: bytes, value: bytes) -> None:
-        self.every.setdefault(key, []).append(value)
-        super().put(key, value)
-
-
-class Keys:
-    """A forest with some epochs, and destruction as the root switch will do it."""
-
-    def __init__(self, entropy: Entropy) -> None:
-        self.entropy, self.txn = entropy, Recorder()
-        self.root = entropy.bytes(32)
-        forest.plant(self.txn, self.root, AES_GCM, entropy)
-        self.parts: dict[tuple[int, int], bytes] = {}
-        for epoch in range(EPOCHS):
-            self._open(epoch)
-
-    def _open(self, epoch: int) -> None:
-        place = SlotId(0, epoch)
-        slot_key = forest.prepare_slot(self.txn, self.root, place, AES_GCM, self.entropy)
-        keys = epochs.birth_keys(self.entropy)
-        self._write(epoch, keys, slot_key)
-        for index in range(PARTS):
-            key = ggm.part_key(AES_GCM.prf, keys.cover, index)
-            self.parts[epoch, index] = seal(
-                AES_GCM, key, self.entropy.bytes(12), b"%d/%d" % (epoch, index), b""
-            )
-
-    def _write(self, epoch: int, keys: EpochKeys, slot_key: bytes) -> None:
-        header = epochs.EpochHeader(AES_GCM, 2, SlotId(0, epoch), 0)
-        row_key = EPOCH.key(7, epoch)
-        self.txn.put(row_key, epochs.seal_row(row_key, header, keys, slot_key, self.entropy))
-
-    def read(self, epoch: int) -> EpochKeys:
-        row_key = EPOCH.key(7, epoch)
-        slot_key = forest.slot_key(self.txn, self.root, SlotId(0, epoch))
-        return epochs.open_row(row_key, self.txn.get(row_key) or b"", slot_key)
-
-    def destroy(self, doomed: set[tuple[int, int]], *, rekeys: bool = True) -> None:
-        """Puncture the epochs and re-key their ways; ``rekeys=False`` is a mutant."""
-        touched = {epoch for epoch, _ in doomed}
-        old = {epoch: self.read(epoch) for epoch in touched}
-        places = [SlotId(0, epoch) for epoch in touched]
-        if rekeys:
-            self.root, fresh = forest.rekey(self.txn, self.root, places, AES_GCM, self.entropy)
-        else:
-            fresh = {place: forest.slot_key(self.txn, self.root, place) for place in places}
-        for epoch in touched:
-            gone = [index for owner, index in doomed if owner == epoch]
-            cover = ggm.puncture(AES_GCM.prf, old[epoch].cover, gone)
-            keys = EpochKeys(self.entropy.bytes(32), cover)
-            self._write(epoch, keys, fresh[SlotId(0, epoch)])
+batches = st.tuples(
+    st.lists(st.tuples(st.integers(1, 3), st.sampled_from([CONTROL, STANDARD])), max_size=4),
+    st.lists(st.integers(0, 1_000), max_size=4),
+    st.booleans(),
+)
 
 
-def attack(keys: Keys) -> dict[tuple[int, int], bytes]:
-    """Open what can be opened with the present root and every value ever written."""
-    slot_keys: dict[int, set[bytes]] = {epoch: set() for epoch in range(EPOCHS)}
-    pending = [(TOP, keys.root)]
-    while pending:
-        node, key = pending.pop()
-        for opened in versions(keys, node, key):
-            if node.level == 5:
-                for epoch in range(EPOCHS):
-                    slot_keys[epoch].add(child_key(opened, epoch))
-            else:
-                pending.append((first_child(node), child_key(opened, 0)))
-    found: dict[tuple[int, int], bytes] = {}
-    for (epoch, index), sealed in keys.parts.items():
-        for part_key in part_keys(keys, epoch, index, slot_keys[epoch]):
-            found[epoch, index] = unseal(AES_GCM, part_key, sealed, b"")
-    return found
+def retaining() -> Store:
+    return Store(medium=Medium(retain=True), disk=MemoryDisk(retain=True))
 
 
-def first_child(node: NodeId) -> NodeId:
-    return NodeId(0, node.level + 1, node.number * FAN_OUT)
+class VaultMachine(RuleBasedStateMachine):
+    """Seal and destroy through the writer, with failures, and attack after every step."""
 
+    @initialize(suite=st.sampled_from([1, 2]))
+    def begin(self, suite: int) -> None:
+        self.store = Store(suite=suite, medium=Medium(retain=True), disk=MemoryDisk(retain=True))
+        self.store.engine.settle()  # a store that loses its very first commit is made again
+        self.confirmed: set[Locator] = set()
+        self.texts: dict[Locator, set[bytes]] = {}
+        self.ends: dict[Locator, bytes] = {}
+        self.now_ms = 0
+        self.count = 0
 
-def versions(keys: Keys, node: NodeId, key: bytes) -> list[bytes]:
-    opened = []
-    for value in keys.txn.every[node.key()]:
-        old = Txn(MemoryEngine().snapshot())
-        old.put(node.key(), value)
+    def seal(self, stream: int, retention_class: int) -> Command:
+        """Return a command that seals a part and stores it."""
+        self.count += 1
+        text = b"text %d" % self.count
+
+        def command(txn: Txn) -> None:
+            found = self.store.keep(txn, text, stream, retention_class, self.now_ms)
+            self.texts.setdefault(found, set()).add(text)
+
+        return command
+
+    def present(self) -> list[Locator]:
+        return [part for part, row in self.store.rows().items() if row[:1] == PRESENT]
+
+    def plan(self, batch: Batch) -> tuple[list[Command], set[Locator]]:
+        """Make a batch that seals first and then destroys some of what was there before."""
+        seals, chosen, whole = batch
+        commands = [self.seal(stream, retention_class) for stream, retention_class in seals]
+        present = self.present()
+        doomed = {present[number % len(present)] for number in chosen} if present else set()
+        if whole and doomed:
+            names = {(part.stream, part.epoch) for part in doomed}
+            doomed = {part for part in present if (part.stream, part.epoch) in names}
+            commands.insert(0, partial(self.destroy_epochs, names=names, parts=doomed))
+        elif doomed:
+            commands.append(partial(self.store.destroy, locators=doomed))
+        with self.store.engine.snapshot() as snapshot:
+            self.ends |= {part: self.store.open_kept(snapshot, part) for part in doomed}
+        return commands, doomed
+
+    def destroy_epochs(
+        self, txn: Txn, names: set[tuple[int, int]], parts: Iterable[Locator]
+    ) -> None:
+        self.store.vault.doom_epochs(txn, names)
+        for part in parts:
+            txn.put(part_key(part), DESTROYED)
+
+    @rule(batch=batches)
+    def run(self, batch: Batch) -> None:
+        commands, doomed = self.plan(batch)
+        self.store.run(*commands)
+        self.confirmed |= doomed
+
+    @rule(batch=batches)
+    def fail_alone(self, batch: Batch) -> None:
+        commands, _ = self.plan(batch)
+
+        def fails(txn: Txn) -> None:
+            for command in commands:
+                command(txn)
+            raise KeyError
+
+        self.store.try_run(fails, self.seal(1, STANDARD))
+        assert self.store.failures == []
+
+    @rule(step=st.integers(0, 4), batch=batches)
+    def run_on_a_full_disk(self, step: int, batch: Batch) -> None:
+        commands, doomed = self.plan(batch)
+        seen: list[str] = []
+
+        def fill(name: str) -> None:
+            seen.append(name)
+            if len(seen) == step + 1 and name in ("write", "sync", "batch"):
+                raise EngineFullError("full")
+
+        self.store.probe(fill)
+        found = self.store.try_run(*commands)
+        self.store.probe(None)
+        assert self.store.failures == []
+        if all(each.error is None for each in found):
+            self.confirmed |= doomed
+
+    @rule(step=st.integers(0, 23), seed=st.integers(0, 50), lose=st.booleans(), batch=batches)
+    def cut_the_power(
+        self,
+        step: int,
+        seed: int,
+        lose: bool,
+        batch: Batch,
+    ) -> None:
+        commands, doomed = self.plan(batch)
+        self.store.probe(CutAt(step))
         try:
-            opened.append(forest.open_node(old, key, node))
-        except IntegrityError:
-            continue
-    return opened
+            self.store.try_run(*commands)
+            self.confirmed |= doomed
+        except PowerCut:
+            pass
+        self.store.crash(Random(seed), lose_newest_meta=lose)
+        self.start()
+
+    @rule(step=st.integers(0, 15), seed=st.integers(0, 50), lose=st.booleans())
+    def cut_the_power_while_starting(self, step: int, seed: int, lose: bool) -> None:
+        self.store.probe(CutAt(step))
+        try:
+            self.start()
+        except PowerCut:
+            self.store.crash(Random(seed), lose_newest_meta=lose)
+            self.start()
+        self.store.probe(None)
+
+    @rule()
+    def start(self) -> None:
+        self.store.reopen()
+        assert self.store.valid_generations() == [self.store.vault.generation]
+
+    @rule()
+    def purge(self) -> None:
+        self.store.vault.purge()
+
+    @rule(days=st.integers(1, 40))
+    def let_time_pass(self, days: int) -> None:
+        self.now_ms += days * DAY_MS
+
+    @precondition(lambda self: hasattr(self, "store"))
+    @invariant()
+    def survivors_open_and_nothing_else(self) -> None:
+        rows = self.store.rows()
+        gone = {part for part, row in rows.items() if row == DESTROYED}
+        assert self.confirmed <= gone
+        attacker = Attacker.at(self.store)
+        with self.store.engine.snapshot() as snapshot:
+            for part, row in rows.items():
+                if part in gone:
+                    # A batch that failed may have left another sealing under the same locator.
+                    assert self.ends[part] not in attacker.texts(part), part
+                    with pytest.raises(PartGoneError):
+                        self.store.vault.unseal(snapshot, part, self.some_sealing(part), b"")
+                else:
+                    text = self.store.open_kept(snapshot, part)
+                    assert text in self.texts[part]
+                    assert text in attacker.texts(part)
+                    assert row[:1] == PRESENT
+
+    def some_sealing(self, part: Locator) -> bytes:
+        return bytes((self.store.suite,)) + bytes(60)
 
 
-def part_keys(keys: Keys, epoch: int, index: int, slot_keys: set[bytes]) -> list[bytes]:
-    found = []
-    row_key = EPOCH.key(7, epoch)
-    for slot_key in slot_keys:
-        for value in keys.txn.every[row_key]:
-            try:
-                cover = epochs.open_row(row_key, value, slot_key).cover
-                found.append(ggm.part_key(AES_GCM.prf, cover, index))
-            except (IntegrityError, PartGoneError):
-                continue
-    return found
+VaultMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+
+TestVaultMachine = VaultMachine.TestCase
 
 
-part_names = st.tuples(st.integers(0, EPOCHS - 1), st.integers(0, PARTS - 1))
+# --- mutants ------------------------------------------------------------------------------------
 
 
-@settings(max_examples=25)
-@given(st.lists(st.sets(part_names, min_size=1, max_size=8), min_size=1, max_size=3))
-def test_no_destroyed_part_opens_and_every_survivor_does(
-    orders: list[set[tuple[int, int]]],
+def rekey_keeping(kept_level: int | None) -> Callable[..., tuple[bytes, dict[SlotId, bytes]]]:
+    """Return a re-keying of its own that leaves the keys of one level as they are.
+
+    Level 0 is the root, 6 the slot keys. None: it leaves none, and is right.
+    """
+
+    def rekey(
+        txn: Txn, root: bytes, places: Iterable[SlotId], suite: Suite, entropy: Entropy
+    ) -> tuple[bytes, dict[SlotId, bytes]]:
+        def renewed(level: int, old: bytes) -> bytes:
+            return old if level == kept_level else entropy.bytes(32)
+
+        old: dict[NodeId, bytes] = {TOP: root}
+        new: dict[NodeId, bytes] = {TOP: renewed(0, root)}
+        keys: dict[NodeId, bytearray] = {}
+        fresh: dict[SlotId, bytes] = {}
+        for place in sorted(places):
+            way = forest.way_to(place)
+            for step, following in zip(way, [*way[1:], None], strict=True):
+                if step.node not in keys:
+                    keys[step.node] = bytearray(forest.open_node(txn, old[step.node], step.node))
+                held = keys[step.node]
+                start = 32 * step.child
+                if following is None:
+                    fresh[place] = renewed(6, bytes(held[start : start + 32]))
+                    held[start : start + 32] = fresh[place]
+                elif following.node not in old:
+                    old[following.node] = bytes(held[start : start + 32])
+                    new[following.node] = renewed(following.node.level, old[following.node])
+                    held[start : start + 32] = new[following.node]
+        for node, held in keys.items():
+            value = forest.seal_node(suite, new[node], node, bytes(held), entropy)
+            txn.put(node.key(), value)
+        return new[TOP], fresh
+
+    return rekey
+
+
+def attack(*, streams: int = 3) -> tuple[list[set[bytes]], list[set[bytes]]]:
+    """Destroy every other part of a store in two switches; return what opens of each half."""
+    store = retaining()
+    parts = [part for stream in range(1, streams + 1) for part in store.kept(6, stream)]
+    doomed, kept = parts[::2], parts[1::2]
+    store.destroy_now(*doomed[:4])
+    store.destroy_now(*doomed[4:])
+    attacker = Attacker.at(store)
+    return [attacker.texts(part) for part in doomed], [attacker.texts(part) for part in kept]
+
+
+def succeeds() -> bool:
+    """Attack, and tell whether a destroyed part opened; survivors always do."""
+    destroyed, kept = attack()
+    assert all(kept)
+    return any(destroyed)
+
+
+def test_the_attack_fails() -> None:
+    assert not succeeds()
+
+
+def test_a_second_writing_of_the_rekeying_withstands_it_too(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    keys = Keys(SeededEntropy("forensics"))
-    destroyed: set[tuple[int, int]] = set()
-    for order in orders:
-        keys.destroy(order)
-        destroyed |= order
-    opened = attack(keys)
-    assert set(opened) == set(keys.parts) - destroyed
-    assert all(text == b"%d/%d" % name for name, text in opened.items())
+    monkeypatch.setattr("store.vault.forest.rekey", rekey_keeping(None))
+    assert not succeeds()
 
 
-def test_without_rekeying_the_attack_succeeds() -> None:
-    """Show that the attack is one: it opens what a puncture alone leaves behind."""
-    keys = Keys(SeededEntropy("forensics"))
-    keys.destroy({(0, 3)}, rekeys=False)
-    assert (0, 3) in attack(keys)
+@pytest.mark.parametrize("level", range(6))
+def test_keeping_any_key_on_the_way_is_caught(level: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("store.vault.forest.rekey", rekey_keeping(level))
+    assert succeeds()
+
+
+def test_using_a_slot_key_again_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("store.vault.forest.rekey", rekey_keeping(6))
+    assert succeeds()
+
+
+def test_no_rekeying_at_all_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    def keep(
+        txn: Txn, root: bytes, places: Iterable[SlotId], suite: Suite, entropy: Entropy
+    ) -> tuple[bytes, dict[SlotId, bytes]]:
+        return root, {place: forest.slot_key(txn, root, place) for place in places}
+
+    monkeypatch.setattr("store.vault.forest.rekey", keep)
+    assert succeeds()
+
+
+def test_a_cover_that_keeps_too_much_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("store.vault.ggm.puncture", lambda prf, cover, removed: dict(cover))
+    assert succeeds()
+
+
+def test_a_root_that_is_not_effaced_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Roots, "efface_other", Roots._see_alone)
+    assert succeeds()
+
+
+def test_what_a_lost_batch_sealed_ends_with_its_unused_index() -> None:
+    """A batch that failed leaves sealed bytes behind, whose index no part ever uses."""
+    store = retaining()
+    store.kept(3)
+    store.medium.probe = CutAt(0)
+    with pytest.raises(PowerCut):
+        store.try_run(lambda txn: store.keep(txn, b"sent again after the crash"))
+    store.crash(Random(0))  # it does not come back
+    store.reopen()
+    lost = Locator(7, 0, 3)
+    assert lost not in store.rows()
+    assert Attacker.at(store).texts(lost) == {b"sent again after the crash"}
+    unused = [Locator(7, 0, index) for index in range(3, EPOCH_PARTS)]
+    store.run(lambda txn: store.vault.doom(txn, unused))
+    assert Attacker.at(store).texts(lost) == set()
+    with store.engine.snapshot() as snapshot:
+        assert [store.open_kept(snapshot, part)[:2] for part in store.rows()] == [b"7/"] * 3
+
+
+def index_seeds_that_outlive() -> set[bytes]:
+    """Return what an attacker still has of an epoch's index seed from before its puncture."""
+    store = retaining()
+    parts = store.kept(2)
+    before = Attacker.at(store).index_seeds(7, 0)
+    assert len(before) == 1
+    store.destroy_now(parts[0])
+    after = Attacker.at(store).index_seeds(7, 0)
+    assert len(after) == 1
+    return before & after
+
+
+def test_index_seeds_end_with_the_puncture() -> None:
+    assert index_seeds_that_outlive() == set()
+
+
+def test_keeping_the_index_seed_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    seal_row = epochs.seal_row
+
+    def keep(
+        row_key: bytes, header: EpochHeader, keys: EpochKeys, slot_key: bytes, entropy: Entropy
+    ) -> bytes:
+        return seal_row(row_key, header, EpochKeys(b"i" * 32, keys.cover), slot_key, entropy)
+
+    monkeypatch.setattr("store.vault.epochs.seal_row", keep)
+    assert index_seeds_that_outlive() == {b"i" * 32}
+
+
+def test_the_forensic_test_knows_the_whole_forest() -> None:
+    """Nothing that the vault writes is unknown to the attacker: rows of any other kind."""
+    store = retaining()
+    store.destroy_now(*store.kept(2))
+    known = {EPOCH.prefix(), NodeId(0, 0, 0).key()[:3]}
+    with store.engine.snapshot() as snapshot:
+        rows = dict(snapshot.range(b"\x20", b"\x30"))
+    assert {key[:3] for key in rows} - known == {b"\x21\x00\x01"}  # TREE: slots, no keys
+    assert FAN_OUT == 126
+    assert ggm.DEPTH == 6

@@ -107,6 +107,23 @@ def test_preparing_and_reading_give_the_same_key() -> None:
     assert forest.slot_key(txn, ROOT, SlotId(0, 0)) == prepared
 
 
+def test_the_keys_of_a_leaf_are_those_of_its_slots() -> None:
+    txn = planted(slots=130)
+    for slot in (0, 125, 126, 129):
+        place = SlotId(0, slot)
+        leaf = forest.leaf_of(place)
+        assert leaf == forest.way_to(place)[5].node
+        keys = forest.leaf_keys(txn, ROOT, place)
+        assert forest.key_in_leaf(keys, place) == forest.slot_key(txn, ROOT, place)
+
+
+@pytest.mark.parametrize("suite", SUITES.values(), ids=str)
+def test_no_row_is_longer_than_its_bound(suite: Suite) -> None:
+    rows = planted(suite, slots=1).writes
+    sizes = {len(key) + len(value or b"") for key, value in rows.items()}
+    assert max(sizes) == forest.NODE_ROW_BYTES - {1: 12, 2: 0}[suite.number]
+
+
 def test_a_node_there_too_early_is_an_integrity_error() -> None:
     txn = planted(slots=1)
     with pytest.raises(IntegrityError):

@@ -71,6 +71,33 @@ def test_a_cover_counts_its_survivors_once(removed: set[int]) -> None:
     assert sorted(leaves) == sorted(ggm.FIRST_LEAF + index for index in survivors)
 
 
+@given(removals)
+def test_no_key_of_a_removed_part_is_ever_derived(removed: set[int]) -> None:
+    derived = set()
+
+    def prf(key: bytes, data: bytes) -> bytes:
+        derived.add(PRF(key, data))
+        return PRF(key, data)
+
+    ggm.puncture(prf, BIRTH, removed)
+    assert not derived & {ggm.part_key(PRF, BIRTH, index) for index in removed}
+
+
+def test_taking_a_whole_epoch_out_derives_nothing() -> None:
+    def prf(key: bytes, data: bytes) -> bytes:
+        raise AssertionError
+
+    assert ggm.puncture(prf, BIRTH, range(EPOCH_PARTS)) == {}
+
+
+@given(removals, st.sets(indices, min_size=1, max_size=5))
+def test_a_cover_grows_no_more_than_its_bounds(before: set[int], removed: set[int]) -> None:
+    old = ggm.puncture(PRF, BIRTH, before)
+    new = len(ggm.encode_cover(ggm.puncture(PRF, old, removed)))
+    assert new <= len(ggm.encode_cover(old)) + ggm.PUNCTURE_BYTES * len(removed)
+    assert new <= ggm.COVER_BYTES_MAX
+
+
 @given(removals, removals)
 def test_the_order_of_punctures_does_not_matter(first: set[int], second: set[int]) -> None:
     one_by_one = ggm.puncture(PRF, ggm.puncture(PRF, BIRTH, second), first)
@@ -98,7 +125,7 @@ def test_nothing_is_left_of_an_epoch_that_loses_every_part() -> None:
 
 def test_the_largest_cover_fits_one_value() -> None:
     cover = ggm.puncture(PRF, BIRTH, range(0, EPOCH_PARTS, 4))
-    assert len(ggm.encode_cover(cover)) == 1_536 * 34 == 52_224
+    assert len(ggm.encode_cover(cover)) == 1_536 * 34 == ggm.COVER_BYTES_MAX == 52_224
 
 
 @given(removals)

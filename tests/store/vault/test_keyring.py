@@ -104,6 +104,22 @@ def test_dropping_and_purging_wipe_the_memory() -> None:
     assert arena.free_cells == 4_096
 
 
+def test_dropping_many_leaves_the_others_and_begins_an_era() -> None:
+    ring, arena = keyring()
+    for epoch in range(4):
+        ring.insert((7, epoch, 2), BIRTH, ring.era)
+    before = ring.era
+    ring.drop_many([(7, 0, 2), (7, 2, 2), (9, 9, 2)])
+    found = [ring.part_key(XCHACHA, (7, epoch, 2), 0) is not None for epoch in range(4)]
+    assert found == [False, True, False, True]
+    ring.insert((7, 0, 2), BIRTH, before)
+    assert ring.part_key(XCHACHA, (7, 0, 2), 0) is None
+    ring.drop_many([(7, 1, 2), (7, 3, 2)])
+    assert not any(arena._map[:])
+    ring.insert((7, 0, 2), BIRTH, ring.era)
+    assert ring.part_key(XCHACHA, (7, 0, 2), 0) is not None
+
+
 def test_dropping_the_unknown_does_nothing() -> None:
     ring, _ = keyring()
     ring.drop(NAME)

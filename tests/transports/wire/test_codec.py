@@ -39,6 +39,8 @@ def values(kind: object) -> st.SearchStrategy[typing.Any]:
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         return frames(kind)
     arguments = typing.get_args(kind)
+    if typing.get_origin(kind) is tuple and ... not in arguments:
+        return st.tuples(*map(values, arguments))
     if typing.get_origin(kind) is tuple:
         return st.lists(values(arguments[0]), max_size=3).map(tuple)
     return st.one_of([values(each) for each in arguments])
@@ -120,6 +122,40 @@ def test_ids_are_lower_case_hex_in_json_and_bytes_in_msgpack() -> None:
     assert MSGPACK.encode(frame).endswith(b"\xc4\x10" + b"\xab" * 16)
     upper = b'[{"t":"typing","conv":"' + b"AB" * 16 + b'"}]'
     assert JSON.client.decode(upper) == [Rejected("frame.invalid")]
+
+
+def test_what_is_destroyed_and_the_answer_look_as_they_are_told() -> None:
+    op = schema.WipeOp(Id(b"\x01" * 32), Id(b""), 9, 7, (("00" * 8, "0f" * 8),))
+    event = schema.Event("a", Id(b"\x02" * 16), op)
+    assert JSON.encode(event) == (
+        b'{"t":"event","pos":"a","conv":"' + b"02" * 16 + b'","op":{"op":"wipe","msg":"'
+        b"" + b"01" * 32 + b'","by":"","at":9,"certificate":7,'
+        b'"ranges":[["0000000000000000","0f0f0f0f0f0f0f0f"]]}}'
+    )
+    assert JSON.encode(schema.Wiped(7, 1)) == b'{"t":"wiped","certificate":7,"id":1}'
+    assert MSGPACK.encode(schema.Wiped(7)) == b"\x82\xa1t\xa5wiped\xabcertificate\x07"
+
+
+@pytest.mark.parametrize("codec", CODECS, ids=repr)
+@pytest.mark.parametrize("ranges", [[["a"]], [["a", "b", "c"]], [["a", 1]], "ab", [[]]])
+def test_a_range_that_is_no_pair_of_keys_is_refused(codec: Codec, ranges: object) -> None:
+    encoder = msgspec.json if codec is JSON else msgspec.msgpack
+    conv, msg = ("00" * 16, "00" * 32) if codec is JSON else (bytes(16), bytes(32))
+    op = {"op": "wipe", "msg": msg, "by": conv[:0], "at": 1, "certificate": 1, "ranges": ranges}
+    event = {"t": "event", "pos": "1", "conv": conv, "op": op}
+    assert codec.server.decode(codec.join([encoder.encode(event)])) == [Rejected("frame.invalid")]
+
+
+KEYS = st.integers(0, 40).map(lambda key: f"{key:016x}")
+
+
+@given(st.lists(st.tuples(KEYS, KEYS), max_size=4).map(tuple), KEYS)
+def test_a_wipe_covers_both_ends_of_its_ranges(
+    ranges: tuple[tuple[str, str], ...], key: str
+) -> None:
+    op = schema.WipeOp(Id(b"\x01" * 32), Id(b""), 9, 7, ranges)
+    numbers = [range(int(first, 16), int(last, 16) + 1) for first, last in ranges]
+    assert op.covers(key) is any(int(key, 16) in each for each in numbers)
 
 
 @pytest.mark.parametrize("codec", CODECS, ids=repr)

@@ -1,0 +1,159 @@
+"""Gather what goes with a record that ends, and take it out of the log and every view.
+
+Everything that targets a message goes with it: edits, recalls, reactions, confirmations,
+escalations, and copies that passed an urgent message on, with what targets those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from appliance.messaging import targets
+from appliance.messaging.model import Place
+from appliance.operations import Kind, Mark
+from store import destruction
+from store.engine.contract import Reader
+from store.engine.txn import Txn
+from store.errors import PartGoneError
+from store.feeds import FEED_ROW
+from store.ids import Stream, StreamKind
+from store.oplog import Op, UnknownOpError
+from store.skeleton import OpClass
+from store.tables import FEED, HEAD, TARGET
+from store.vault import Locator
+
+if TYPE_CHECKING:
+    from appliance.core import Core
+
+
+class Group(NamedTuple):
+    """A record and all that goes with it, the record first."""
+
+    ops: tuple[Op, ...]
+
+    @property
+    def root(self) -> Op:
+        """The record itself."""
+        return self.ops[0]
+
+    def messages(self) -> Iterator[Op]:
+        """Yield the message and its copies: what somebody could read on its own."""
+        return (op for op in self.ops if op.kind == Kind.MESSAGE)
+
+    def copies(self) -> Iterator[Op]:
+        """Yield the messages that passed the first one on, each in a conversation of its own."""
+        return (op for op in self.ops[1:] if op.kind == Kind.MESSAGE)
+
+
+def group(core: Core, reader: Reader, place: Place) -> Group | None:
+    """Return the record at ``place`` with all that targets it; None once its body is gone.
+
+    Opens each operation: O(targets).
+    """
+    root = _read(core, reader, place)
+    return None if root is None or root.body is None else around(core, reader, root)
+
+
+def around(core: Core, reader: Reader, root: Op) -> Group:
+    """Return a record that is opened already with all that targets it; O(targets)."""
+    return Group((root, *_targeting(core, reader, (root.origin, root.id.seq))))
+
+
+def destroy(
+    core: Core, txn: Txn, found: Group, *, keep_envelopes: bool, now_ms: int
+) -> list[Locator]:
+    """Take a group out of log, feeds and views; return the keys that must die with the commit."""
+    doomed = []
+    for op in found.ops:
+        if keep_envelopes:
+            doomed.append(destruction.destroy_body(txn, core.log, core.vault, op, now_ms))
+        else:
+            doomed.append(destruction.destroy(txn, op))
+        core.forget(txn, op)
+    return doomed
+
+
+def erased(core: Core, reader: Reader, person: bytes) -> list[Place]:
+    """Return the places of what the directory knows of a person and of their devices.
+
+    The devices first: who they belong to is known as long as the person is.
+    """
+    streams = []
+    known = core.directory.person(person)
+    if known is not None:
+        streams += [Stream(StreamKind.DEVICE, device) for device in known.devices]
+    streams.append(Stream(StreamKind.PERSON, person))
+    places = []
+    for stream in streams:
+        pseudonym = core.streams.pseudonym(stream)
+        if pseudonym is not None:
+            rows = reader.range(*FEED.span(pseudonym))
+            places += [FEED_ROW.unpack(value)[:2] for _, value in rows]
+    return places
+
+
+def drop_head(txn: Txn, feed: int) -> None:
+    """Let a feed of which nothing is left have no head either."""
+    if next(iter(txn.range(*FEED.span(feed), limit=1)), None) is None:
+        txn.delete(HEAD.key(feed))
+
+
+def is_superseded(core: Core, reader: Reader, op: Op) -> bool:
+    """Tell whether a control operation says nothing any more that a newer one does not say.
+
+    Memberships tell the whole history of one person, so an older one may go. What was wiped is
+    never superseded: a device that was away must still hear of it. A mark is superseded by one
+    that is as far in both of its numbers: receipts are the largest of each.
+    """
+    if op.op_class is not OpClass.CONTROL or op.kind not in _SWEPT:
+        return False
+    key = core.register_key(op)
+    value = None if key is None else reader.get(key)
+    if value is None:
+        return False
+    newest = core.place_in(value)
+    if newest == (op.origin, op.id.seq):
+        return False
+    if op.kind not in (Kind.READ, Kind.DELIVERED):
+        return True
+    return _reaches(core, reader, newest, op)
+
+
+_SWEPT = frozenset(
+    (
+        Kind.CONVERSATION_TITLE,
+        Kind.CONVERSATION_MEMBER,
+        Kind.CONVERSATION_SETTINGS,
+        Kind.READ,
+        Kind.DELIVERED,
+    )
+)
+
+
+def _reaches(core: Core, reader: Reader, newest: Place, op: Op) -> bool:
+    later = _read(core, reader, newest)
+    if later is None:
+        return False
+    old, new = targets.body_of(op), targets.body_of(later)
+    if not isinstance(old, Mark) or not isinstance(new, Mark):
+        return False
+    return new.upto >= old.upto and new.seen >= old.seen
+
+
+def _targeting(core: Core, reader: Reader, root: Place) -> Iterator[Op]:
+    for key, _ in reader.range(*TARGET.span(*root)):
+        _, _, origin, seq = TARGET.columns(key)
+        op = _read(core, reader, (origin, seq))
+        if op is None:
+            continue
+        yield op
+        if op.kind == Kind.MESSAGE:
+            yield from _targeting(core, reader, (origin, seq))
+
+
+def _read(core: Core, reader: Reader, place: Place) -> Op | None:
+    try:
+        return core.log.read(reader, *place)
+    except (PartGoneError, UnknownOpError):
+        return None

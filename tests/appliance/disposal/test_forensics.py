@@ -1,0 +1,275 @@
+"""Who has every byte ever written and finds the present root reads the survivors, and no more.
+
+A site destroys by age, by a recall, by an order and by erasing a person. Then a thief comes, with
+all rows that were ever written and the key directory as it is. Broken ways of destroying are
+caught by the same test; and nothing that anybody wrote is on any device in clear, at any time.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+
+import pytest
+import trio
+
+from appliance.context import SITE
+from appliance.directory.commands import SetProfile, SetState
+from appliance.disposal import gather
+from appliance.disposal.commands import (
+    ApproveRequest,
+    FileConversation,
+    PlaceHold,
+    RejectRequest,
+    ReleaseHold,
+    RequestDestruction,
+    RequestReview,
+    RunDestruction,
+    Selection,
+    SetPolicy,
+    SignRequest,
+)
+from appliance.evidence.decide import Page
+from store.errors import PartGoneError
+from store.oplog import Op
+from store.vault.roots import Roots
+from tests.appliance.disposal.harness import Hospital
+from tests.appliance.disposal.thief import Thief
+from tests.store.vault.test_forensics import rekey_keeping
+from tests.system.test_canaries import Canaries
+from transports.wire.schema import Id
+
+POLICY = """
+cooling_off = "0"
+[[class]]
+name = "record"
+[[rule]]
+name = "chat"
+class = "standard"
+max = "30d"
+recall = "destroy"
+[[rule]]
+name = "record"
+class = "record"
+min = "100d"
+max = "200d"
+"""
+
+
+class Scene:
+    """A site that has destroyed in every way there is; what is gone and what is kept, by words."""
+
+    def __init__(self) -> None:
+        self.gone: list[str] = []
+        self.kept: list[str] = []
+        self.house = Hospital("alice", "bob", "carol", policy=POLICY, retain=True)
+        self.room = self.house.group("alice", "bob", title="the night shift")
+        self.recall()
+        self.expire()
+        self.order()
+        self.erase()
+
+    def say(self, login: str, room: Id, text: str, *, goes: bool) -> Id:
+        (self.gone if goes else self.kept).append(text)
+        return self.house.send(login, room, text)
+
+    def recall(self) -> None:
+        message = self.say("alice", self.room, "sent to the wrong room", goes=True)
+        self.house.recall("alice", message)
+        trio.run(self.house.service.recalls)
+
+    def expire(self) -> None:
+        """Let a message end with its edits, beside one that is held and one of another class."""
+        house = self.house
+        held = house.group("bob", "carol")
+        house.officer("dave", PlaceHold("Case 7", Selection(conversations=(held.hex(),)), "court"))
+        filed = house.group("alice", "carol")
+        house.officer("dave", FileConversation(filed.hex(), "record"))
+        old = self.say("alice", self.room, "the first words of a month ago", goes=True)
+        self.gone.append("the same in other words")
+        house.edit("alice", old, self.gone[-1])
+        house.react("bob", old, "agreed")
+        self.gone.append("agreed")
+        self.say("bob", held, "what a court asks for", goes=False)
+        self.say("carol", filed, "what belongs to the record", goes=False)
+        house.pass_days(31)
+        self.say("bob", self.room, "from today", goes=False)
+        house.anchor()
+        house.expire()
+
+    def order(self) -> None:
+        message = self.say("alice", self.room, "what she wants back", goes=True)
+        self.house.react("bob", message, "seen it")
+        self.gone.append("seen it")
+        self.house.anchor()
+        self.carry_out(RequestDestruction(Selection(persons=("alice",)), "art. 17"))
+
+    def erase(self) -> None:
+        """Erase a person: their names too, but not what others wrote.
+
+        The order names them by their id: what officers sign is kept as long as the audit.
+        """
+        house = self.house
+        who = f"id:{house.people['carol'].hex()}"
+        room = house.group("carol", "bob")
+        self.say("carol", room, "the last thing she wrote", goes=True)
+        self.say("bob", room, "an answer to it", goes=False)
+        house.do(SITE, SetProfile("carol", name="Carol Nobody", unit="ward of no return"))
+        house.do(SITE, SetState("carol", "removed"))
+        self.gone += ["carol", "Carol Nobody", "ward of no return"]
+        house.anchor()
+        self.carry_out(RequestDestruction(Selection(persons=(who,)), "asked", erase=True))
+
+    def carry_out(self, command: RequestDestruction) -> None:
+        house = self.house
+        asked = house.officer("dave", command)
+        house.officer("dave", SignRequest(asked.request, asked.digest))
+        house.officer("erin", ApproveRequest(asked.request, asked.digest))
+        house.officer("dave", RunDestruction(asked.request))
+        trio.run(house.service.order, house.core.disposal.orders.popleft())
+
+    # --- the attack -----------------------------------------------------------------------------
+
+    def thief(self) -> Thief:
+        return Thief(self.house.medium, self.house.keys)
+
+    def opens(self) -> list[str]:
+        """Return which of the destroyed words a thief reads."""
+        found = self.thief().everything()
+        return [text for text in self.gone if text.encode() in found]
+
+    def survivors(self) -> Iterator[Op]:
+        """Yield every operation that the site itself still opens."""
+        with self.house.reading() as reader:
+            for place in self.thief().places():
+                try:
+                    yield self.house.core.log.read(reader, *place)
+                except PartGoneError:
+                    continue
+
+
+def test_no_destroyed_part_opens_and_every_survivor_does() -> None:
+    scene = Scene()
+    thief, found = scene.thief(), scene.thief().everything()
+    assert scene.opens() == []
+    assert [text for text in scene.kept if text.encode() not in found] == []
+    survivors = {(op.origin, op.id.seq): op for op in scene.survivors()}
+    for place in thief.places():
+        if place in survivors:
+            assert survivors[place].body in thief.bodies(place)
+        else:
+            assert thief.opens(place) == set()
+    assert len(survivors) < len(thief.places()) - len(scene.gone) // 2
+    assert scene.house.problems() == []
+
+
+def test_before_the_destruction_a_thief_reads_it_all() -> None:
+    house = Hospital("alice", "bob", policy=POLICY, retain=True)
+    message = house.send("alice", house.group("alice", "bob"), "words")
+    house.edit("alice", message, "other words")
+    found = Thief(house.medium, house.keys).everything()
+    assert b"other words" in found
+
+
+# --- mutants ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("level", range(7))
+def test_keeping_a_key_on_the_way_is_caught(level: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Level 0 is the root, 6 the slot keys."""
+    monkeypatch.setattr("store.vault.forest.rekey", rekey_keeping(level))
+    assert Scene().opens()
+
+
+def test_a_switch_that_does_not_efface_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Roots, "efface_other", Roots._see_alone)
+    assert Scene().opens()
+
+
+def test_forgetting_what_targets_a_message_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gather, "_targeting", lambda core, reader, root: iter(()))
+    found = Scene().opens()
+    assert "the same in other words" in found
+    assert "the first words of a month ago" not in found
+
+
+def test_an_ignored_hold_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("appliance.disposal.judge.holding", lambda core, found: ())
+    scene = Scene()
+    found = scene.thief().everything()
+    lost = [text for text in scene.kept if text.encode() not in found]
+    assert lost == ["what a court asks for"]
+
+
+# --- nothing in clear ---------------------------------------------------------------------------
+
+
+class Spy:
+    """Looks at every byte that went to any device."""
+
+    def __init__(self, house: Hospital) -> None:
+        self._canaries = Canaries()
+        self._house = house
+        self.places: list[str] = []
+
+    def __getitem__(self, place: str) -> str:
+        """Return a string of 16 characters that is to be found nowhere."""
+        text = secrets.token_hex(8)
+        self._canaries.add(place, text)
+        self.places.append(place)
+        return text
+
+    def found(self) -> list[str]:
+        devices = self._house.devices
+        return self._canaries.found_in(b"\0".join(each.every_byte() for each in devices))
+
+
+def test_nothing_that_anybody_wrote_is_ever_on_a_device_in_clear() -> None:
+    house = Hospital("alice", "bob", policy=POLICY, retain=True)
+    spy = Spy(house)
+    house.do(SITE, SetProfile("bob", login=spy["login"], name=spy["name"], unit=spy["unit"]))
+    room = house.group("alice", "bob", title=spy["title"])
+    message = house.send("alice", room, spy["body"])
+    house.edit("alice", message, spy["edit"])
+    house.react("bob", message, spy["reaction"])
+    house.change("alice", room, "rename", title=spy["renamed"])
+    house.officer("dave", FileConversation(room.hex(), "record", (spy["label"],)))
+    hold = house.officer("dave", PlaceHold(spy["hold"], Selection(persons=("alice",)), spy["why"]))
+    units = PlaceHold(spy["other hold"], Selection(units=(spy["held unit"],)), spy["other why"])
+    house.officer("dave", units)
+    rule = f'[[rule]]\nname = "{spy["rule"]}"\nunit = "{spy["rule unit"]}"\nmin = "1d"\n'
+    basis = f'basis = "{spy["basis"]}"\n'
+    house.officer("dave", SetPolicy(POLICY + rule + basis, 1, spy["policy reason"]))
+    review(house, spy)
+    for login in ("dave", "erin"):
+        house.officer(login, ReleaseHold(hold.hold, spy[f"release reason of {login}"]))
+    assert spy.found() == []
+    destroy(house, spy, room)
+    assert spy.found() == []
+    house.reopen()
+    assert house.problems() == []
+    assert spy.found() == []
+    assert len(set(spy.places)) == len(spy.places) > 20
+
+
+def review(house: Hospital, spy: Spy) -> None:
+    asked = house.officer("frank", RequestReview(Selection(persons=("alice",)), 2, spy["review"]))
+    house.officer("dave", ApproveRequest(asked.request, asked.digest))
+    assert house.officer("frank", Page(asked.request)).found
+
+
+def destroy(house: Hospital, spy: Spy, room: Id) -> None:
+    """Ask for destruction in vain, then in earnest; then let the rest end by age."""
+    house.pass_days(101)
+    command = RequestDestruction(Selection(conversations=(room.hex(),)), spy["order reason"])
+    refused = house.officer("dave", command)
+    house.officer("erin", RejectRequest(refused.request, spy["objection"]))
+    asked = house.officer("dave", command)
+    house.officer("dave", SignRequest(asked.request, asked.digest))
+    house.officer("erin", ApproveRequest(asked.request, asked.digest))
+    house.officer("dave", RunDestruction(asked.request))
+    assert trio.run(house.service.order, house.core.disposal.orders.popleft()).destroyed == 1
+    house.do(SITE, SetState("alice", "removed", spy["state reason"]))
+    house.send("bob", house.group("bob", "dave"), spy["late body"])
+    house.pass_days(31)
+    assert house.expire() == 1

@@ -1,0 +1,41 @@
+"""A terminal forgets what was typed when it is told to."""
+
+from __future__ import annotations
+
+import builtins
+import readline
+from collections.abc import Iterator
+
+import pytest
+
+from cli.chat.terminal import Terminal
+
+
+@pytest.fixture
+def typed() -> Iterator[None]:
+    """Have somebody type a line that readline remembers."""
+    readline.clear_history()
+    readline.add_history("bed 12: potassium 6.1")
+    yield
+    readline.clear_history()
+
+
+@pytest.mark.usefixtures("typed")
+def test_lines_that_were_typed_are_forgotten_before_the_next_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found: list[int] = []
+
+    def typing(prompt: str) -> str:
+        found.append(readline.get_current_history_length())
+        return prompt
+
+    monkeypatch.setattr(builtins, "input", typing)
+    terminal = Terminal()
+    terminal.is_interactive = True
+    terminal._read()
+    terminal.forget()
+    terminal._read()
+    readline.add_history("more")
+    terminal._read()
+    assert found == [1, 0, 1]
