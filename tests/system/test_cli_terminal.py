@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import termios
@@ -17,6 +18,10 @@ import pytest
 from tests.system.cli_program import PROGRAM, Demo, Strongroom, free_port
 
 WAIT_SECONDS = 30.0
+
+
+def _heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Typist:
@@ -33,6 +38,8 @@ class Typist:
             stdout=self._program_side,
             stderr=self._program_side,
             start_new_session=True,
+            # Who starts the tests in the background has the signal ignored, which is inherited.
+            preexec_fn=_heed_interrupts,  # noqa: PLW1509 - no thread of ours is in the child
         )
         self.screen = ""
         self._seen = 0
@@ -53,7 +60,9 @@ class Typist:
 
     def ends(self) -> int:
         """Wait for the program's end, reading what it still writes."""
+        deadline = time.monotonic() + WAIT_SECONDS
         while self.process.poll() is None:
+            assert time.monotonic() < deadline, self.screen
             readable, _, _ = select.select([self._terminal], [], [], 0.05)
             if readable:
                 self.screen += os.read(self._terminal, 65_536).decode("utf-8", "replace")
