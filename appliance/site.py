@@ -81,6 +81,12 @@ class Ports:
     data: Disk
     keys: Disk
 
+    def close(self) -> None:
+        """Give everything free that is held open."""
+        self.engine.close()
+        self.data.close()
+        self.keys.close()
+
 
 def data_ports(data_dir: Path, key_dir: Path, map_bytes: int) -> Ports:
     """Return the real ports of a data directory and a key directory, made if absent.
@@ -216,7 +222,7 @@ class Site:
         if self.failure is None:
             self.core.log.close()
         self.vault.close()
-        self.ports.engine.close()
+        self.ports.close()
 
     def end(self) -> Evidence:
         """Carry out what was submitted, and destroy the root of all keys; there is no way back.

@@ -99,13 +99,13 @@ def open_site(config: Config, data: Path) -> Site:
     try:
         return Site.open(ports, wrap)
     except VaultLockedError as error:
-        ports.engine.close()
+        ports.close()
         certificate = data / CERTIFICATE_FILE
         if certificate.exists():
             raise DecommissionedError(f"the site was ended: see {certificate}") from error
         raise
     except BaseException:
-        ports.engine.close()
+        ports.close()
         raise
 
 

@@ -289,6 +289,9 @@ class MemoryDisk:
         """Return the names present, sorted."""
         return sorted(self._files)
 
+    def close(self) -> None:
+        """Do nothing: a simulated directory holds nothing open."""
+
     def crash(self, rng: Random) -> None:
         """Cut the power: unsynced sectors are kept or lost as ``rng`` decides."""
         for name in sorted(self._files):

@@ -66,3 +66,7 @@ class Disk(Protocol):
     def names(self) -> list[str]:
         """Return the names present, sorted."""
         ...
+
+    def close(self) -> None:
+        """Give the directory free; idempotent."""
+        ...
