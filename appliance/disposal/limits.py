@@ -13,7 +13,7 @@ SLICE_OPERATIONS: Final = 4_096
 SCAN_RECORDS: Final = 20_000
 """Records that a run finds before it goes on destroying; then it looks again."""
 
-SCAN_PIECE: Final = 32
+SCAN_PIECE: Final = 8
 """Records that a run looks at until it lets the other threads go on for as long."""
 
 PATIENCE: Final = 200
