@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from appliance.disposal import scope
@@ -30,6 +30,8 @@ from appliance.operations import (
     PersonProfile,
     PersonRoles,
     PolicySet,
+    RequestApproved,
+    RequestMade,
     decode,
 )
 from store import hlc, merkle
@@ -51,8 +53,8 @@ from tests.appliance.disposal.oracle import (
     Record,
     Soul,
     Talk,
-    Truth,
 )
+from tests.appliance.disposal.truth import Truth
 
 SWEPT: Final = {
     Kind.CONVERSATION_TITLE: "",
@@ -72,10 +74,6 @@ FOLLOWING: Final = {
     Kind.DESTRUCTION_CONFIRMED: Kind.DESTRUCTION_INTENT,
 }
 """Entries of the audit that stay until the one they follow has gone."""
-
-
-LATE_MS: Final = oracle.DAY_MS + oracle.DAY_MS // 12
-"""Most by which an end is late, by the site's clock, where nights are a day and minutes apart."""
 
 
 class Watched(Medium):
@@ -107,13 +105,14 @@ def _place(key: bytes) -> Place:
 
 @dataclass(slots=True)
 class Asked:
-    """A request of two people, in true time."""
+    """A request of two people, in true time; ``approved_ms`` is 0 until the second one agrees."""
 
+    by: bytes
     cooling_ms: int
     asked_ms: int
+    policy: Policy
+    selection: Selection
     approved_ms: int = 0
-    policy: Policy | None = None
-    selection: Selection = field(default_factory=Selection)
 
 
 class About(NamedTuple):
@@ -125,7 +124,13 @@ class About(NamedTuple):
 
 
 class Follower:
-    """What the log has said so far; ``oracle`` is told of it, and asked."""
+    """What the log has said so far; ``oracle`` is told of it, and asked.
+
+    ``late_ms`` is the most by which an end may be late by the site's clock: what lies between two
+    nights, if they are a day and minutes apart.
+    """
+
+    late_ms = 26 * 3_600_000
 
     def __init__(self, house: Hospital, medium: Watched, policy: Policy) -> None:
         self.house = house
@@ -139,7 +144,7 @@ class Follower:
         self.counts: Counter[str] = Counter()
         self.is_suspended = False
         self.next_policy: Policy = policy
-        self.next_hold = Selection()
+        self.next_selection = Selection()
         self._controls: dict[Place, About] = {}
         self._newest: dict[About, Place] = {}
         self._roots: dict[Place, Place] = {}
@@ -270,7 +275,7 @@ class Follower:
     def _policy(self, _op: Op, body: PolicySet) -> None:
         policy = self.next_policy
         if body.request:
-            policy = self._agreed(body.request).policy or policy
+            policy = self._agreed(body.request).policy
         read = [(each.name, each.min_ms, each.max_ms) for each in body.policy.rules]
         assert sorted(read) == sorted(
             (each.name, each.min_ms, each.max_ms) for each in policy.terms
@@ -278,12 +283,23 @@ class Follower:
         self.oracle.set_policy(policy)
 
     def _hold(self, _op: Op, body: HoldPlaced) -> None:
-        self.oracle.hold(body.hold, self.next_hold)
+        self.oracle.hold(body.hold, self.next_selection)
         self.counts["holds"] += 1
 
     def _release(self, _op: Op, body: HoldReleased) -> None:
         self._agreed(body.request)
         self.oracle.release(body.hold)
+
+    def _ask(self, op: Op, body: RequestMade) -> None:
+        cooling_ms = self.oracle.policies[-1].cooling_ms
+        self.asked[body.request] = Asked(
+            op.actor, cooling_ms, self.truth.now_ms, self.next_policy, self.next_selection
+        )
+
+    def _approve(self, op: Op, body: RequestApproved) -> None:
+        asked = self.asked[body.request]
+        assert op.actor != asked.by, "one person alone has agreed with themselves"
+        asked.approved_ms = self.truth.now_ms
 
     def _anchor(self, op: Op, body: ClockAnchor) -> None:
         self._anchor_place = (op.origin, op.id.seq)
@@ -354,7 +370,7 @@ class Follower:
         if intent.cause != "expiry" or record.was_blocked or ends_ms is None:
             return
         late_ms = self.truth.proven_ms - ends_ms
-        if late_ms > LATE_MS:
+        if late_ms > self.late_ms:
             self.wrong(record, f"ends {late_ms} ms late")
 
     def _check_control(self, place: Place, intent: DestructionIntent) -> None:
@@ -446,6 +462,8 @@ _FOLDS: Final[dict[Kind, Callable[[Follower, Op, Any], None]]] = {
     Kind.POLICY_SET: Follower._policy,
     Kind.HOLD_PLACED: Follower._hold,
     Kind.HOLD_RELEASED: Follower._release,
+    Kind.REQUEST_MADE: Follower._ask,
+    Kind.REQUEST_APPROVED: Follower._approve,
     Kind.CLOCK_ANCHOR: Follower._anchor,
     Kind.CLOCK_CHANGED: Follower._clock,
     Kind.DESTRUCTION_INTENT: Follower._intend,

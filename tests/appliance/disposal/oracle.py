@@ -7,9 +7,6 @@ apart, and between them lies what nobody promised:
                     minimum that counted for it at some moment of its life
     must it go?     it is older than its maximum and than every minimum since it was written, and
                     no hold may cover it; older by the site's own clock, which lags true time
-
-``Truth`` is the true time, and how far the site's proven time may lag it: what a machine's
-uptime may run fast, the time it was off, until two people confirm the clock.
 """
 
 from __future__ import annotations
@@ -21,6 +18,7 @@ from itertools import count, product
 from typing import NamedTuple
 
 from appliance.disposal.commands import Selection
+from tests.appliance.disposal.truth import Truth
 
 Place = tuple[int, int]
 
@@ -28,8 +26,9 @@ SECOND_MS = 1_000
 DAY_MS = 86_400_000
 YEAR_MS = 366 * DAY_MS
 
-DRIFT = 200 / 1_000_000
 MARGIN_MS = 5 * 60 * SECOND_MS
+"""Added to when a record was there at the latest."""
+
 ROUNDING_MS = SECOND_MS
 """More than all roundings of proven time over the years."""
 
@@ -148,52 +147,6 @@ class Record:
     """The entry of the audit that this one follows."""
     words: list[str] = field(default_factory=list, repr=False)
     """What it was changed to."""
-
-
-class Anchored(NamedTuple):
-    """True time, lag and boot of the machine at an anchor."""
-
-    now_ms: int = 0
-    lag_ms: float = 0.0
-    boot: int = 0
-
-
-_NEVER = Anchored()
-
-
-@dataclass(slots=True)
-class Truth:
-    """True time, and the most by which the site's proven time can be behind it."""
-
-    now_ms: int
-    lag_ms: float = 0.0
-    boot: int = 0
-    anchored: Anchored = _NEVER
-    anchored_before: Anchored = _NEVER
-
-    @property
-    def proven_ms(self) -> float:
-        return self.now_ms - self.lag_ms
-
-    def passes(self, milliseconds: int) -> None:
-        """Let time pass while the machine is up."""
-        self.now_ms += milliseconds
-        self.lag_ms += milliseconds * DRIFT
-
-    def is_off(self, milliseconds: int) -> None:
-        """Let the machine be off, and boot again."""
-        self.now_ms += milliseconds
-        self.boot += 1
-
-    def starts(self) -> None:
-        """Let the site's process start: of the time since an anchor of another boot none counts."""
-        if self.boot != self.anchored.boot:
-            self.lag_ms = self.anchored.lag_ms + self.now_ms - self.anchored.now_ms
-
-    def anchors(self) -> None:
-        """Follow an anchor."""
-        self.anchored_before = self.anchored
-        self.anchored = Anchored(self.now_ms, self.lag_ms, self.boot)
 
 
 class Oracle:
@@ -478,7 +431,7 @@ class Oracle:
                 not selection.labels
                 or (talk is not None and self._had_label(talk.filings, selection.labels))
             )
-            and (_is_near(record.born_ms, selection) or _is_near(record.claimed_ms, selection))
+            and (_is_near(selection, record.claimed_ms) or _is_near(selection, *_span(record)))
         )
 
     def _enter(self, record: Record) -> None:
@@ -508,7 +461,12 @@ class Oracle:
         return any(not filing.labels.isdisjoint(labels) for filing in filings)
 
 
-def _is_near(at_ms: int, selection: Selection) -> bool:
-    if selection.from_ms and at_ms < selection.from_ms - UNSURE_MS:
+def _span(record: Record) -> tuple[float, float]:
+    """Return between when and when a record may be taken to have been written."""
+    return record.born_ms, max(record.born_ms, record.born_hi_ms or record.born_ms)
+
+
+def _is_near(selection: Selection, first_ms: float, last_ms: float = 0) -> bool:
+    if selection.from_ms and max(first_ms, last_ms) < selection.from_ms - UNSURE_MS:
         return False
-    return not selection.until_ms or at_ms < selection.until_ms + UNSURE_MS
+    return not selection.until_ms or first_ms < selection.until_ms + UNSURE_MS

@@ -14,13 +14,16 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from appliance.disposal.commands import RequestDestruction, Selection
+from appliance.disposal.commands import Selection
 from tests.appliance.disposal.harness import OFFICERS
 from tests.appliance.disposal.oracle import DAY_MS, Policy, Record, Talk, Term
 from tests.appliance.disposal.thief import Thief
 from tests.appliance.disposal.world import World
 
 HOUR_MS = 3_600_000
+LATE_MS = 32 * HOUR_MS
+"""Power cuts put a night off by some hours, and what follows something ends a run later."""
+
 UNITS = ("ward", "desk")
 LABELS = ("trial", "merger")
 
@@ -48,6 +51,7 @@ class Site(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         self.world = World(Policy(TERMS, 0), retain=True)
+        self.world.late_ms = LATE_MS
         self.people = [self.world.hire(UNITS[number % 2]) for number in range(3)]
         self.talks: list[Talk] = []
         self.words = 0
@@ -58,7 +62,7 @@ class Site(RuleBasedStateMachine):
 
     def text(self) -> str:
         self.words += 1
-        return f"<{self.words}>"
+        return f"<the words number {self.words:06}>"
 
     def member(self, talk: Talk, number: int) -> str | None:
         known = [each for each in self.people if self.world.house.people[each] in talk.members]
@@ -145,8 +149,7 @@ class Site(RuleBasedStateMachine):
             self.world.approve(OFFICERS[1], request)
 
     def carry_out(self, selection: Selection, *, erase: bool = False) -> None:
-        command = RequestDestruction(selection, "art. 17", erase)
-        number = self.world.ask(OFFICERS[0], command)
+        number = self.world.order(OFFICERS[0], selection, erase=erase)
         if number and self.world.approve(OFFICERS[1], number):
             self.world.run(OFFICERS[0], number)
             self.world.serve()
@@ -213,7 +216,8 @@ class Site(RuleBasedStateMachine):
         if act == "night":
             self.world.serve()
             self.pass_until_due()
-        self.world.cut_power(acts[act], step, Random(seed), lose_newest_meta=lose)
+        if not self.world.cut_power(acts[act], step, Random(seed), lose_newest_meta=lose):
+            self.world.passes(6 * HOUR_MS)
         self.world.night()
 
     def pass_until_due(self) -> None:

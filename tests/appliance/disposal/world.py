@@ -34,7 +34,7 @@ from store.engine.memory import MemoryEngine
 from store.faults import CutAt, PowerCut
 from store.ids import OpId
 from tests.appliance.disposal import oracle
-from tests.appliance.disposal.follower import Asked, Follower, Watched
+from tests.appliance.disposal.follower import Follower, Watched
 from tests.appliance.disposal.harness import OFFICERS, Hospital
 from tests.appliance.disposal.oracle import Policy, Record, Talk
 from transports.wire import schema
@@ -153,8 +153,8 @@ class World(Follower):
 
     def cut_power(
         self, act: Callable[[], Any], step: int, dice: Random, *, lose_newest_meta: bool
-    ) -> None:
-        """Cut the power at a step of the devices during an act, which may end before it.
+    ) -> bool:
+        """Cut the power at a step of the devices during an act; False when that ended before.
 
         What was committed before the act is settled, so that at most its own last commit is lost.
         """
@@ -177,6 +177,7 @@ class World(Follower):
             self.house.crash(dice, lose_newest_meta=lose_newest_meta)
             self.recover()
             self.begin()
+        return is_cut
 
     def begin(self) -> None:
         """Do what comes before anybody is served."""
@@ -273,22 +274,17 @@ class World(Follower):
 
     def hold(self, login: str, selection: Selection, name: str = "Case") -> int:
         """Place a hold; return its number, 0 when it is refused."""
-        self.next_hold = selection
+        self.next_selection = selection
         reply = self.officer(login, PlaceHold(name, selection, "court"))
         return 0 if reply is None else int(reply.hold)
 
     def ask(self, login: str, command: Any) -> int:
-        """Ask for an act of two people; return the request's number, 0 when there is none."""
+        """Ask for an act of two people; return the request's number, 0 when there is none.
+
+        Who asks for what another has asked for agrees to it.
+        """
         reply = self.officer(login, command)
-        if reply is None or not reply.request:
-            return 0
-        asked = Asked(self.oracle.policies[-1].cooling_ms, self.truth.now_ms)
-        asked.policy = self.next_policy
-        self.asked[reply.request] = asked
-        if isinstance(command, RequestDestruction):
-            asked.selection = command.selection
-            self.officer(login, SignRequest(reply.request, reply.digest))
-        return int(reply.request)
+        return 0 if reply is None else int(reply.request)
 
     def ask_policy(self, login: str, policy: Policy) -> int:
         """Set a policy, or ask for it where it loosens."""
@@ -299,17 +295,23 @@ class World(Follower):
     def ask_release(self, login: str, hold: int) -> int:
         return self.ask(login, ReleaseHold(hold, "settled"))
 
+    def order(self, login: str, selection: Selection, *, erase: bool = False) -> int:
+        """Ask for destruction, and sign what was asked for."""
+        self.next_selection = selection
+        command = RequestDestruction(selection, "art. 17", erase)
+        reply = self.officer(login, command)
+        if reply is None:
+            return 0
+        self.officer(login, SignRequest(reply.request, reply.digest))
+        return int(reply.request)
+
     def approve(self, login: str, number: int) -> bool:
         """Agree to a request; tell whether that was taken."""
         request = self.house.core.disposal.requests.get(number)
         if request is None:
             return False
-        asked = self.asked[number]
-        before, asked.approved_ms = asked.approved_ms, self.truth.now_ms
-        reply = self.officer(login, ApproveRequest(number, request.body.digest.hex()))
-        if reply is None:
-            asked.approved_ms = before
-        return reply is not None
+        digest = request.body.digest.hex()
+        return self.officer(login, ApproveRequest(number, digest)) is not None
 
     def reject(self, login: str, number: int) -> None:
         self.officer(login, RejectRequest(number, "not now"))
