@@ -38,6 +38,7 @@ from appliance.operations import (
     encode,
 )
 from appliance.policy.clock import Reading
+from appliance.sites import decide_sites
 from appliance.sites.registry import Sites
 from store.engine.contract import Reader
 from store.engine.txn import Txn
@@ -72,6 +73,7 @@ DECISIONS: dict[type, Callable[[Context, Any], Any]] = {
     **directory_decide.DECISIONS,
     **MESSAGING,
     **health.DECISIONS,
+    **decide_sites.DECISIONS,
 }
 """Every command that can be decided, and the function that decides it."""
 
