@@ -38,7 +38,7 @@ from appliance.operations import (
     encode,
 )
 from appliance.policy.clock import Reading
-from appliance.sites import decide_sites
+from appliance.sites import decide_lease, decide_sites
 from appliance.sites.registry import Sites
 from store.engine.contract import Reader
 from store.engine.txn import Txn
@@ -74,6 +74,7 @@ DECISIONS: dict[type, Callable[[Context, Any], Any]] = {
     **MESSAGING,
     **health.DECISIONS,
     **decide_sites.DECISIONS,
+    **decide_lease.DECISIONS,
 }
 """Every command that can be decided, and the function that decides it."""
 
@@ -176,6 +177,7 @@ class Core:
             self._fold(op, decode_body(op))
         self.conversations.load(reader, self.log)
         self.disposal.load(reader)
+        self.sites.load(reader)
 
     # --- decisions ------------------------------------------------------------------------------
 
@@ -198,6 +200,7 @@ class Core:
             self.entropy,
             self.append,
             lambda origin, seq: self.log.read(txn, origin, seq),
+            self.reading,
         )
         decision = DECISIONS.get(type(command))
         if decision is not None:
