@@ -277,6 +277,11 @@ class Appliance:
         return self.network.addresses
 
     @property
+    def site_addresses(self) -> tuple[str, ...]:
+        """Where branches reach this headquarters, as HOST:PORT."""
+        return applying.own_addresses(self.config.listen, self.network.addresses)
+
+    @property
     def up_seconds(self) -> float:
         """Seconds since the start."""
         return (self._clock.monotonic_ns() - self._started_ns) / 1e9
@@ -407,7 +412,7 @@ class Appliance:
             self.site.core,
             self._clock,
             self.site.ports.entropy,
-            lambda: applying.own_addresses(self.config.listen, self.network.addresses),
+            lambda: self.site_addresses,
             lambda command: self.site.writer.submit(SITE, command, None),
         )
 
