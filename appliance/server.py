@@ -49,6 +49,7 @@ from appliance.site import Site
 from appliance.sites import applying, desk
 from appliance.sites.commands import MarkLease
 from appliance.sites.limits import LEASE_MARK_SECONDS, RENEWAL_SECONDS
+from appliance.sites.line import Line
 from store.errors import StoreError
 from store.tables import URGENT
 from store.writer import Completion
@@ -158,6 +159,7 @@ class Appliance:
             self._limits(),
             self.network.wake,
         )
+        self._line = self._known_line()
         self.replicas = Replicas(
             self._places(data_dir) if replica_places is None else replica_places,
             site.ports.engine,
@@ -291,6 +293,25 @@ class Appliance:
         wall = certificates.at(self._clock.wall_ms())
         return self.health.readiness(self._clock.monotonic_ns() / 1e9, wall)
 
+    def line_is(self, *, is_connected: bool, waiting: int) -> None:
+        """At a branch: note how the line to headquarters is, and tell people what is new.
+
+        ``waiting`` counts the operations of this site that headquarters does not have yet. To
+        be called in the trio thread, as often as one likes.
+        """
+        now_ms, now = self._clock.wall_ms(), self._clock.monotonic_ns() / 1e9
+        if self._line is not None:
+            told = self._line.seen(
+                is_connected=is_connected, waiting=waiting, now_ms=now_ms, now=now
+            )
+            if told is not None:
+                self.gateway.tell_line(told)
+
+    @property
+    def line(self) -> schema.Site | None:
+        """A branch's line to headquarters as people were told last."""
+        return self.gateway.line
+
     def unlock(self, login: str) -> int:
         """Forget failed logins of an account; returns how many addresses had any."""
         return self.sign_in.lockout.unlock(login)
@@ -372,6 +393,15 @@ class Appliance:
         return tuple((each.name, followed.get(each.identity, 0)) for each in named)
 
     # --- wiring ---------------------------------------------------------------------------------
+
+    def _known_line(self) -> Line | None:
+        """At a branch: begin with the time that headquarters was last heard of."""
+        sites = self.site.core.sites
+        if not sites.is_branch:
+            return None
+        line = Line(0 if sites.lease is None else sites.lease.wall_ms)
+        self.gateway.line = line.told
+        return line
 
     def _places(self, data_dir: Path | None) -> list[Place]:
         if data_dir is None:
