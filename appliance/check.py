@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 from typing import Final
 
-from appliance.core import Core, decode_body
+from appliance.core import Core
 from appliance.directory.model import Person
 from appliance.findings import Finding, Severity
 from appliance.messaging.answers import DESTROYED
@@ -95,7 +95,7 @@ def show(core: Core, txn: Txn, entry: Entry) -> None:
     if isinstance(entry, Op):
         feeds.show(txn, entry, feeds.head(txn, entry.feed))
         if entry.body is not None:
-            core.apply(txn, entry, decode_body(entry))
+            core.apply(txn, entry, core.body_of(entry))
 
 
 def _people(core: Core) -> dict[bytes, Person]:

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
+import msgspec
 import nacl.signing
 
 from appliance import collector, health
@@ -31,6 +33,9 @@ from appliance.operations import (
     BodyStruct,
     ConversationFiled,
     Kind,
+    Mark,
+    PersonProfile,
+    PersonRoles,
     SecretSlot,
     SiteSecret,
     SiteSucceeds,
@@ -38,6 +43,9 @@ from appliance.operations import (
     encode,
 )
 from appliance.policy.clock import Reading
+from appliance.sites import arrivals, intake
+from appliance.sites.intake import UPSTREAM
+from store import cursors
 from store.engine.contract import Reader
 from store.engine.txn import Txn
 from store.errors import FormatError, IntegrityError
@@ -50,9 +58,13 @@ from store.records import Record
 from store.streams import Streams
 from store.tables import IDEMPOTENCY, LOG, REGISTER
 from store.vault import AUDIT, CONTROL, Vault
+from sync.pieces import Lane
 from transports.wire.errors import Refusal
 
 SECRET_BYTES: Final = 32
+
+_BEGINNINGS: Final = frozenset({Kind.CONVERSATION_CREATED, Kind.DUTY_CREATED})
+"""What has to be folded before all else at load: a later one of another site may have won."""
 
 _MARKS: Final = frozenset({Kind.READ, Kind.DELIVERED})
 """Registers of which memory holds nothing: there are many, and their rows say enough."""
@@ -92,6 +104,7 @@ class Core:
         self.secrets: dict[int, bytes] = {}
         self._signing_key: nacl.signing.SigningKey | None = None
         self._machine: Clock | None = None
+        self._keeps_arrivals = False
         self.log: OpLog
 
     # --- birth and start ------------------------------------------------------------------------
@@ -166,10 +179,11 @@ class Core:
             if REGISTER.columns(key)[1] not in _MARKS
         }
         ops = [self.log.read(reader, origin, seq) for origin, seq in places]
-        for op in sorted(ops, key=lambda op: op.pos):
-            self._fold(op, decode_body(op))
+        for op in sorted(ops, key=lambda op: (op.kind not in _BEGINNINGS, op.pos)):
+            self._fold(op, self.body_of(op))
         self.conversations.load(reader, self.log)
         self.disposal.load(reader)
+        self._keeps_arrivals = arrivals.start(reader) is not None
 
     # --- decisions ------------------------------------------------------------------------------
 
@@ -195,16 +209,52 @@ class Core:
         decision = DECISIONS.get(type(command))
         if decision is not None:
             return Outcome(decision(context, command), tuple(context.ops))
-        weighty = DISPOSAL.get(type(command))
+        weighty = DISPOSAL.get(type(command)) or intake.DECISIONS.get(type(command))
         if weighty is None:
             raise Refusal("request.unknown")
         return Outcome(weighty(self, context, command), tuple(context.ops))
 
     def append(self, txn: Txn, draft: Draft, body: BodyStruct, now_ms: int) -> Op:
         """Append one operation and let rows and memory follow."""
+        if self.sites.is_branch:
+            seen = cursors.get(txn, UPSTREAM, Lane.CONTROL)
+            draft = msgspec.structs.replace(draft, seen=seen)
         op = self.log.append(txn, draft, now_ms)
         self.apply(txn, op, body)
+        self.arrived(txn, op)
         return op
+
+    def arrived(self, txn: Txn, op: Op) -> None:
+        """Give an operation its place in the order of arrival, where that is kept."""
+        if op.kind == Kind.SITE_INVITED and not self._keeps_arrivals:
+            arrivals.begin(txn, op.pos)
+            txn.on_rollback(partial(setattr, self, "_keeps_arrivals", False))
+            self._keeps_arrivals = True
+        if self._keeps_arrivals:
+            arrivals.note(txn, op)
+
+    def body_of(self, op: Op) -> BodyStruct:
+        """Read an operation's body, with what it says of positions as it holds here."""
+        return self.localised(op, decode_body(op))
+
+    def localised(self, op: Op, body: BodyStruct) -> BodyStruct:
+        """Return a body whose positions are those of this site, whatever site it is of.
+
+        Positions of another site mean nothing here. What it says has been until some position is
+        taken to have been until now: records are rather kept too long than not long enough. What
+        another site's reader had seen is taken to be all that had come here by then.
+        """
+        if self.log.is_own(op.origin):
+            return body
+        if isinstance(body, Mark):
+            return msgspec.structs.replace(body, seen=op.pos)
+        if isinstance(body, PersonProfile | PersonRoles):
+            past = tuple((each, 0) for each, _ in body.past)
+            return msgspec.structs.replace(body, past=past)
+        if isinstance(body, ConversationFiled):
+            until = tuple((number, labels, op.pos - 1) for number, labels, _ in body.past)
+            return msgspec.structs.replace(body, past=until)
+        return body
 
     def apply(self, txn: Txn, op: Op, body: BodyStruct) -> None:
         """Write the views' rows of an operation and fold it into memory."""
@@ -247,12 +297,21 @@ class Core:
 
     def register_key(self, op: Op) -> bytes | None:
         """Return the key of the register that an operation sets; None when it sets none."""
-        spec = SPECS[Kind(op.kind)]
-        if not spec.is_register or op.body is None:
+        if op.body is None or not SPECS[Kind(op.kind)].is_register:
+            return None
+        return self.register_of(op.kind, op.stream, op.actor, decode_body(op))
+
+    def register_of(
+        self, kind: int, stream: Stream, actor: bytes, body: BodyStruct
+    ) -> bytes | None:
+        """Return the key of a register; None when the kind has none, or nothing ever set it."""
+        spec = SPECS[Kind(kind)]
+        pseudonym = self.streams.pseudonym(stream)
+        if not spec.is_register or pseudonym is None:
             return None
         item = 0
         if spec.item:
-            value = op.actor if spec.item == "actor" else getattr(decode_body(op), spec.item)
+            value = actor if spec.item == "actor" else getattr(body, spec.item)
             if isinstance(value, int):
                 item = value
             else:
@@ -260,7 +319,7 @@ class Core:
                 if known is None:
                     return None
                 item = known
-        return REGISTER.key(op.pseudonym, op.kind, item)
+        return REGISTER.key(pseudonym, kind, item)
 
     def retention_class(self, op: Op) -> int | None:
         """Return the class whose calendar counts an operation; None when no age ends it.
@@ -286,7 +345,8 @@ class Core:
         assert isinstance(body, ConversationFiled)
         known = self.conversations.get(op.stream.id)
         if known is not None:
-            days = self.disposal.days_between(known.created.pos, op.pos)
+            first = 0 if known.is_direct else known.created.pos
+            days = self.disposal.days_between(first, op.pos)
             calendar.move(txn, op.feed, known.retention_class, body.retention_class, days)
 
     def _item(self, txn: Txn, item: str, op: Op, body: BodyStruct, now_ms: int) -> int:

@@ -342,17 +342,21 @@ class Conversations:
 
     def _fold_created(self, op: Op, body: BodyStruct, undo: Undo | None) -> None:
         assert isinstance(body, ConversationCreated)
-        if op.stream.id in self._conversations:
-            return
-        conversation = Conversation(
-            op.stream,
-            op.pseudonym,
-            body.kind,
-            body.retention_class,
-            Created(op.id, op.key, op.pos, op.received_ms),
-            op.key,
-            labels=body.labels,
-        )
+        created = Created(op.id, op.key, op.pos, op.received_ms)
+        known = self._conversations.get(op.stream.id)
+        if known is not None:  # two sites began the same direct conversation: the first one did
+            changed_key = max(op.key, known.changed_key)
+            conversation = replace(known, created=created, changed_key=changed_key)
+        else:
+            conversation = Conversation(
+                op.stream,
+                op.pseudonym,
+                body.kind,
+                body.retention_class,
+                created,
+                op.key,
+                labels=body.labels,
+            )
         _set(self._conversations, op.stream.id, conversation, undo)
 
     def _fold_title(self, op: Op, body: BodyStruct, undo: Undo | None) -> None:

@@ -1,0 +1,285 @@
+"""Take in what another site sent: log it, decide what has effect, let the views follow.
+
+One decision applies one piece, and moves the lane's cursor in the same transaction. So an effect
+happens once, however often a piece is sent, and a crash leaves either all of it or nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from heapq import merge as merged
+from typing import TYPE_CHECKING, Any, Final
+
+from appliance.context import Context, refuse
+from appliance.operations import SPECS, BodyStruct, Kind, Message, decode
+from appliance.sites import merge, pending
+from appliance.sites.commands import GapError, PieceError, Taken, TakePiece
+from appliance.sites.merge import Side
+from appliance.sites.reach import REACH, Reach, lane, may_come_from_branch, reach
+from store import cursors, hlc, shipping
+from store.envelope import Envelope
+from store.errors import FormatError, IntegrityError, PartGoneError
+from store.ids import OpId, Origin, Stream, StreamKind
+from store.oplog import Op
+from store.shipping import Shipment
+from store.vault import CONTROL, STANDARD
+from sync.pieces import NUMBERED, Entry, Lane, Own, Piece
+
+if TYPE_CHECKING:
+    from appliance.core import Core
+
+_NO_KEY: Final = bytes(32)
+"""Stands for the key of another branch: headquarters is trusted to have checked it."""
+
+UPSTREAM: Final = 0
+"""The origin number under which a branch keeps its cursors of headquarters' order."""
+
+
+def take(core: Core, ctx: Context, command: TakePiece) -> Taken:
+    """Decide ``TakePiece``, by the site alone.
+
+    Raises ``GapError`` for a piece that leaves something out, and ``PieceError`` for one that no
+    honest site sends; a refusal "site.unknown" for a peer that is not one of ours.
+    """
+    if not ctx.actor.is_site:
+        raise refuse("permission.denied")
+    if command.piece.lane not in NUMBERED:
+        raise PieceError("a lane without numbers")
+    try:
+        if core.sites.is_branch:
+            if command.node != core.sites.headquarters_node:
+                raise refuse("site.unknown")
+            return _FromHeadquarters(core, ctx, command.piece).take()
+        branch = core.sites.branch_of(command.node)
+        if branch is None or not branch.is_approved:
+            raise refuse("site.unknown")
+        return _FromBranch(core, ctx, command.piece, command.node).take()
+    except (FormatError, IntegrityError) as error:
+        raise PieceError("an operation that does not hold") from error
+
+
+class _Intake:
+    """Takes one piece; the two directions differ in whom they believe what."""
+
+    def __init__(self, core: Core, ctx: Context, piece: Piece) -> None:
+        self.core = core
+        self.ctx = ctx
+        self.piece = piece
+        self.number = UPSTREAM
+
+    def take(self) -> Taken:
+        """Apply what is new in the piece and move the cursor."""
+        txn, piece = self.ctx.txn, self.piece
+        cursor = cursors.get(txn, self.number, piece.lane)
+        if piece.after > cursor:
+            raise GapError("a piece that leaves something out")
+        if piece.upto > cursor:
+            for each in _in_order(piece):
+                if each.number <= cursor or each.number > piece.upto:
+                    continue
+                if isinstance(each, Own):
+                    self.confirm(each)
+                else:
+                    self._enter(each)
+            cursor = piece.upto
+            cursors.put(txn, self.number, piece.lane, cursor)
+        for statement in piece.statements:
+            self.attest(statement)
+        return Taken(cursor)
+
+    def _enter(self, entry: Entry) -> None:
+        try:
+            origin = self.piece.origins[entry.origin]
+        except IndexError:
+            raise PieceError("an operation of an origin that is not named") from None
+        number = self.origin_number(origin)
+        shipment = entry.shipment
+        if shipment.stream is None:
+            self.core.log.receive(self.ctx.txn, number, shipment, now_ms=self.ctx.now)
+            return
+        envelope = shipping.envelope_of(shipment)
+        body = _body(envelope, shipment)
+        is_void = entry.is_quarantined or self.is_void(origin, shipment, envelope, body)
+        op = self.core.log.receive(
+            self.ctx.txn,
+            number,
+            shipment,
+            now_ms=self.ctx.now,
+            retention_class=self._retention_class(envelope, shipment.stream),
+            lane=_lane(envelope, body),
+            is_void=is_void,
+            is_late=self._is_late(envelope, shipment.stream, body),
+        )
+        if isinstance(op, Op):
+            if op.target:  # what targets a message may come before it, in another lane
+                self.origin_number(Origin(*OpId.unpack(op.target)[:2]))
+            self.core.arrived(self.ctx.txn, op)
+            if body is not None and not is_void and not self.is_only_kept(envelope):
+                self.core.apply(self.ctx.txn, op, self.core.localised(op, body))
+                self.ctx.ops.append(op)
+
+    def _retention_class(self, envelope: Envelope, stream: Stream) -> int:
+        spec = SPECS.get(Kind(envelope.kind)) if envelope.kind in REACH else None
+        if spec is None or spec.retention_class != STANDARD:
+            return CONTROL if spec is None else spec.retention_class
+        known = self.core.conversations.get(stream.id)
+        return STANDARD if known is None else known.retention_class
+
+    def _is_late(self, envelope: Envelope, stream: Stream, body: BodyStruct | None) -> bool:
+        """Tell whether a message sorts before another one that is shown here already."""
+        if not isinstance(body, Message) or stream.kind is not StreamKind.CONVERSATION:
+            return False
+        feed = self.core.streams.pseudonym(stream)
+        if feed is None:
+            return False
+        return hlc.key(envelope.t, envelope.floor) < self.core.conversations.front(feed).key
+
+    def _holder(self, envelope: Envelope, stream: Stream, body: BodyStruct) -> Op | None:
+        """Return the operation that holds the register which an arriving one would set."""
+        key = self.core.register_of(envelope.kind, stream, envelope.actor, body)
+        value = None if key is None else self.ctx.txn.get(key)
+        if value is None:
+            return None
+        try:
+            return self.core.log.read(self.ctx.txn, *self.core.place_in(value))
+        except PartGoneError:
+            return None
+
+    def _side(self, op: Op) -> Side:
+        is_headquarters = op.id.node == self.core.sites.headquarters_node
+        return Side(op.kind, self.core.body_of(op), is_headquarters)
+
+    # --- what the directions differ in ------------------------------------------------------------
+
+    def origin_number(self, origin: Origin) -> int:
+        """Return the local number of an origin, giving it one if need be."""
+        raise NotImplementedError
+
+    def confirm(self, run: Own) -> None:
+        """Note that own operations have arrived at headquarters."""
+        raise NotImplementedError
+
+    def attest(self, statement: bytes) -> None:
+        """Check a segment's statement against what is here."""
+        raise NotImplementedError
+
+    def is_only_kept(self, envelope: Envelope) -> bool:
+        """Tell whether an operation is logged and not acted on."""
+        return reach(envelope.kind, StreamKind.SITE) in (Reach.KEPT, Reach.SITE)
+
+    def is_void(
+        self, origin: Origin, shipment: Shipment, envelope: Envelope, body: BodyStruct | None
+    ) -> bool:
+        """Tell whether an operation has no effect here."""
+        raise NotImplementedError
+
+
+class _FromBranch(_Intake):
+    """Headquarters takes a branch's log, and believes of it what that branch may say."""
+
+    def __init__(self, core: Core, ctx: Context, piece: Piece, node: bytes) -> None:
+        super().__init__(core, ctx, piece)
+        self.node = node
+        if len(piece.origins) != 1 or piece.origins[0].node != node or piece.own:
+            raise PieceError("a branch tells of itself alone")
+        self.number = self.origin_number(piece.origins[0])
+
+    def origin_number(self, origin: Origin) -> int:
+        known = self.core.log.number_of(origin)
+        if known is not None:
+            return known
+        branch = self.core.sites.branch_of(origin.node)
+        if branch is None:
+            raise PieceError("an operation of a site that is none of ours")
+        return self.core.log.add_origin(
+            self.ctx.txn, origin, branch.public_key, is_whole=True
+        )
+
+    def confirm(self, run: Own) -> None:
+        raise PieceError("a branch knows no order of arrival")
+
+    def attest(self, statement: bytes) -> None:
+        self.core.log.attest(self.ctx.txn, self.number, statement)
+
+    def is_void(
+        self, origin: Origin, shipment: Shipment, envelope: Envelope, body: BodyStruct | None
+    ) -> bool:
+        assert shipment.stream is not None
+        actor = envelope.actor
+        if actor and self.core.sites.node_of_person(actor) != self.node and not self._is_new(envelope):
+            return True
+        if not may_come_from_branch(envelope.kind):
+            return True
+        if body is None:
+            return False
+        if envelope.kind in merge.CREDENTIALS:
+            person = self.core.directory.person(shipment.stream.id)
+            if person is not None and person.ended_pos > envelope.seen:
+                return True
+        holder = self._holder(envelope, shipment.stream, body)
+        if holder is None or holder.pos <= envelope.seen or holder.id.node == self.node:
+            return False
+        return merge.beats(self._side(holder), Side(envelope.kind, body, is_headquarters=False))
+
+    def _is_new(self, envelope: Envelope) -> bool:
+        """Tell whether the actor is not known here yet: their first operation is on its way."""
+        return self.core.directory.person(envelope.actor) is None
+
+
+class _FromHeadquarters(_Intake):
+    """A branch takes what headquarters has decided; its own waits for headquarters' order."""
+
+    def origin_number(self, origin: Origin) -> int:
+        known = self.core.log.number_of(origin)
+        if known is not None:
+            return known
+        headquarters = self.core.sites.headquarters
+        is_theirs = headquarters is not None and headquarters.node == origin.node
+        key = headquarters.public_key if headquarters is not None and is_theirs else _NO_KEY
+        return self.core.log.add_origin(self.ctx.txn, origin, key, is_whole=False)
+
+    def confirm(self, run: Own) -> None:
+        pending.confirm(self.ctx.txn, self.core.log, run)
+
+    def attest(self, statement: bytes) -> None:
+        raise PieceError("statements go to headquarters")
+
+    def is_void(
+        self, origin: Origin, shipment: Shipment, envelope: Envelope, body: BodyStruct | None
+    ) -> bool:
+        assert shipment.stream is not None
+        if body is None:
+            return False
+        holder = self._holder(envelope, shipment.stream, body)
+        if holder is None or not pending.is_pending(self.ctx.txn, self.core.log, holder):
+            return False
+        is_headquarters = origin.node == self.core.sites.headquarters_node
+        arriving = Side(envelope.kind, body, is_headquarters)
+        return not merge.beats(arriving, self._side(holder))
+
+
+def _in_order(piece: Piece) -> Iterator[Entry | Own]:
+    """Yield entries and runs of own operations in the order of arrival."""
+
+    def number(each: Entry | Own) -> int:
+        return each.number
+
+    return merged(piece.own, piece.entries, key=number)
+
+
+def _body(envelope: Envelope, shipment: Shipment) -> BodyStruct | None:
+    """Read a body; None when it did not come, or is of a newer build."""
+    if shipment.body is None:
+        return None
+    try:
+        return decode(envelope.kind, shipment.body)
+    except (ValueError, KeyError):
+        return None
+
+
+def _lane(envelope: Envelope, body: BodyStruct | None) -> Lane:
+    is_urgent = isinstance(body, Message) and body.priority == "urgent"
+    return lane(envelope.kind, is_urgent=is_urgent)
+
+
+DECISIONS: Final[dict[type, Callable[[Any, Context, Any], Any]]] = {TakePiece: take}
