@@ -74,6 +74,9 @@ def check(core: Core, reader: Reader) -> list[Finding]:
     if _in_force(rebuilt) != _in_force(core):
         evidence = "the policy, holds or requests in memory are not what the log says"
         findings.append(Finding("views.in_force", Severity.INTEGRITY, evidence, "Restart."))
+    if _branches(rebuilt) != _branches(core):
+        evidence = "branches or headquarters in memory are not what the log says"
+        findings.append(Finding("views.sites", Severity.INTEGRITY, evidence, "Restart."))
     if _people(rebuilt) != _people(core):
         evidence = "the directory in memory is not what the log says"
         findings.append(Finding("views.directory", Severity.INTEGRITY, evidence, "Restart."))
@@ -85,6 +88,7 @@ def rebuild(core: Core, reader: Reader) -> tuple[Core, Txn]:
     scratch = Txn(EmptyReader())
     rebuilt = Core(core.vault, core.streams, core.entropy)
     rebuilt.log = core.log
+    rebuilt.sites.node = core.log.node
     for entry in core.log.replay(reader):
         show(rebuilt, scratch, entry)
     return rebuilt, scratch
@@ -100,6 +104,11 @@ def show(core: Core, txn: Txn, entry: Entry) -> None:
 
 def _people(core: Core) -> dict[bytes, Person]:
     return {person.id: person for person in core.directory.people()}
+
+
+def _branches(core: Core) -> tuple[object, ...]:
+    known = core.sites
+    return known.branches, known.headquarters, known.lease, known.clock_fixes
 
 
 def _in_force(core: Core) -> tuple[object, ...]:

@@ -15,6 +15,7 @@ from transports.wire.errors import Refusal
 if TYPE_CHECKING:
     from appliance.directory.state import Directory
     from appliance.messaging.state import Conversations
+    from appliance.sites.registry import Sites
     from store.ports import Entropy
 
 
@@ -67,6 +68,7 @@ class Context:
     now: int
     directory: Directory
     conversations: Conversations
+    sites: Sites
     entropy: Entropy
     appender: Appender
     reader: Callable[[int, int], Op]

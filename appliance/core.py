@@ -45,6 +45,7 @@ from appliance.operations import (
 from appliance.policy.clock import Reading
 from appliance.sites import arrivals, intake
 from appliance.sites.intake import UPSTREAM
+from appliance.sites.registry import Sites
 from store import cursors
 from store.engine.contract import Reader
 from store.engine.txn import Txn
@@ -100,6 +101,7 @@ class Core:
         self.directory = Directory()
         self.disposal = Disposal()
         self.conversations = Conversations(streams)
+        self.sites = Sites(self.directory)
         self.site_name = ""
         self.secrets: dict[int, bytes] = {}
         self._signing_key: nacl.signing.SigningKey | None = None
@@ -125,6 +127,7 @@ class Core:
             sign=core.sign,
             verify_key=bytes(core._signing_key.verify_key),
         )
+        core.sites.node = core.log.node
         return core
 
     @classmethod
@@ -136,6 +139,7 @@ class Core:
         with collector.paused():
             core = cls(vault, Streams.load(txn, vault, entropy), entropy)
             core.log = OpLog.open(txn, vault, core.streams, fence, entropy=entropy, sign=core.sign)
+            core.sites.node = core.log.node
             core._load(txn)
         return core
 
@@ -202,6 +206,7 @@ class Core:
             now_ms,
             self.directory,
             self.conversations,
+            self.sites,
             self.entropy,
             self.append,
             lambda origin, seq: self.log.read(txn, origin, seq),
@@ -271,6 +276,7 @@ class Core:
         if op.kind == Kind.CONVERSATION_FILED:
             self._refile(txn, op, body)
         self._fold(op, body, txn)
+        self.sites.fold(op, body, txn.on_rollback)
         self.directory.apply(txn, op, body)
         self.conversations.apply(txn, op, body)
         self.disposal.apply(txn, op, body)
@@ -367,6 +373,7 @@ class Core:
         if txn is None:
             self.directory.fold(op, body, None)
             self.conversations.fold(op, body, None)
+            self.sites.fold(op, body, None)
             self.disposal.fold(op, body, None)
 
     def _adopt(self, secret: SiteSecret) -> None:

@@ -11,6 +11,7 @@ from appliance.directory.commands import (
     Done,
     Known,
     ResetAccess,
+    SetHome,
     SetProfile,
     SetRoles,
     SetState,
@@ -29,10 +30,12 @@ from appliance.operations import (
     BodyStruct,
     Kind,
     PersonCreated,
+    PersonHome,
     PersonProfile,
     PersonReset,
     PersonRoles,
     PersonState,
+    Signed,
 )
 from store.ids import ID_BYTES, Stream, StreamKind
 
@@ -43,7 +46,11 @@ TRANSITIONS = {ACTIVE: {DISABLED, REMOVED}, DISABLED: {ACTIVE, REMOVED}, REMOVED
 
 
 def create_person(ctx: Context, command: CreatePerson) -> Known:
-    """Add a person; codes: person.login, person.exists, person.name, person.roles, person.limit."""
+    """Add a person at home where they are added, or at the branch named.
+
+    Codes: person.login, person.exists, person.name, person.roles, person.limit, site.unknown,
+    site.not_headquarters.
+    """
     roles = clean_roles(command.roles)
     require(ctx, command, ADMINISTRATOR, *givers(frozenset(), roles))
     if len(ctx.directory) >= limits.PERSONS:
@@ -51,11 +58,14 @@ def create_person(ctx: Context, command: CreatePerson) -> Known:
     login = _free_login(ctx, command.login)
     name = clean_name(command.name)
     unit = clean_text(command.unit, limits.NAME_CHARACTERS)
+    home = _node(ctx, command.site) if command.site else ctx.sites.own_home
     person = ctx.entropy.bytes(ID_BYTES)
     signed = ctx.actor.signed
     append(ctx, person, Kind.PERSON_CREATED, PersonCreated(person, signed))
     append(ctx, person, Kind.PERSON_PROFILE, PersonProfile(login, name, unit, signed))
     append(ctx, person, Kind.PERSON_ROLES, PersonRoles(tuple(sorted(roles)), signed))
+    if home:
+        append(ctx, person, Kind.PERSON_HOME, PersonHome(home, signed))
     return Known(person)
 
 
@@ -118,6 +128,28 @@ def set_state(ctx: Context, command: SetState) -> Done:
     return Done()
 
 
+def set_home(ctx: Context, command: SetHome) -> Done:
+    """Move a person to a branch, or to headquarters, which alone decides it.
+
+    Codes: site.unknown, site.not_headquarters, person.state, person.last_...
+    """
+    require(ctx, command, ADMINISTRATOR)
+    person = _present(ctx, command.who)
+    home = _node(ctx, command.site)
+    if home == person.home:
+        return Done()
+    if home:
+        _keep_indispensable(ctx, person, person.roles)
+    append(ctx, person.id, Kind.PERSON_HOME, moved(person, home, ctx.actor.signed))
+    return Done()
+
+
+def moved(person: Person, home: bytes, signed: Signed) -> PersonHome:
+    """Return the body that moves a person: the branch they leave still knows their credentials."""
+    past = (*(each for each in person.past_homes if each not in (home, person.home)),)
+    return PersonHome(home, signed, (*past, person.home) if person.home else past)
+
+
 def reset_access(ctx: Context, command: ResetAccess) -> Done:
     """Void a person's credentials; codes: permission.denied (also for oneself), person.state.
 
@@ -161,10 +193,26 @@ def _free_login(ctx: Context, text: str, owner: Person | None = None) -> str:
     return login
 
 
+def _node(ctx: Context, site: str) -> bytes:
+    """Return the NodeId of a branch that people can be at home at; empty for headquarters."""
+    if ctx.sites.is_branch:
+        raise refuse("site.not_headquarters")
+    if not site:
+        return b""
+    branch = ctx.sites.named(site)
+    if branch is None or not branch.is_approved:
+        raise refuse("site.unknown")
+    return branch.node
+
+
 def _keep_indispensable(ctx: Context, person: Person, losing: frozenset[str]) -> None:
-    """Refuse to lose the last active holder of a role that nobody else could give back."""
-    if not person.is_active:
+    """Refuse to lose the last active holder of a role that nobody else could give back.
+
+    Only those at home at headquarters count: a branch may be cut off, or stolen.
+    """
+    if not person.is_active or person.home:
         return
     for role, code in INDISPENSABLE.items():
-        if role in losing and len(ctx.directory.holders(role)) <= 1:
+        holders = [each for each in ctx.directory.holders(role) if not each.home]
+        if role in losing and len(holders) <= 1:
             raise refuse(code)

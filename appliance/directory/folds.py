@@ -19,6 +19,7 @@ from appliance.operations import (
     InviteClosed,
     InviteCreated,
     Kind,
+    PersonHome,
     PersonKey,
     PersonPassword,
     PersonProfile,
@@ -57,7 +58,11 @@ def _key(person: Person, _op: Op, body: PersonKey) -> Person:
 
 
 def _reset(person: Person, _op: Op, _body: Any) -> Person:
-    return replace(_void(person), verifier="", public_key=b"", is_enrolled=False)
+    return replace(_void(person), verifier="", public_key=b"", is_enrolled=False, past_homes=())
+
+
+def _home(person: Person, _op: Op, body: PersonHome) -> Person:
+    return replace(person, home=body.node, past_homes=body.past)
 
 
 def _device_added(person: Person, op: Op, body: DeviceAdded) -> Person:
@@ -109,6 +114,7 @@ FOLDS: Final[Mapping[int, Callable[[Person, Op, Any], Person]]] = {
     Kind.PERSON_PASSWORD: _password,
     Kind.PERSON_KEY: _key,
     Kind.PERSON_RESET: _reset,
+    Kind.PERSON_HOME: _home,
     Kind.DEVICE_ADDED: _device_added,
     Kind.DEVICE_REVOKED: _device_revoked,
     Kind.INVITE_CREATED: _invite_created,

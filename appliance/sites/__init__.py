@@ -1,1 +1,1 @@
-"""Sites of one organisation: who they are, what each may hold, and how their logs become one."""
+"""Branches and headquarters: who they are, what each may do, and what travels between them."""

@@ -39,6 +39,13 @@ _SITE: Final = (
     Kind.DAY_KEY,
     Kind.REPLICA_NAMED,
     Kind.REPLICA_RETIRED,
+    Kind.SITE_INVITED,
+    Kind.SITE_JOINED,
+    Kind.SITE_APPROVED,
+    Kind.SITE_REVOKED,
+    Kind.SITE_REPROVISIONED,
+    Kind.SITE_HEADQUARTERS,
+    Kind.LEASE_GRANTED,
 )
 
 _KEPT: Final = (
@@ -68,6 +75,9 @@ _EVERYWHERE: Final = (
     Kind.PERSON_PROFILE,
     Kind.PERSON_ROLES,
     Kind.PERSON_STATE,
+    Kind.PERSON_HOME,
+    Kind.VERDICT,
+    Kind.CLOCK_FIX,
     Kind.DUTY_CREATED,
     Kind.DUTY_CHAIN,
     Kind.DUTY_HOLDER,
@@ -129,7 +139,9 @@ def lane(kind: int, *, is_urgent: bool = False) -> Lane:
     return _LANES.get(kind, Lane.CONTROL)
 
 
-_FROM_HEADQUARTERS: Final = frozenset((Kind.POLICY_SET, Kind.HOLD_RELEASED))
+_FROM_HEADQUARTERS: Final = frozenset(
+    (Kind.POLICY_SET, Kind.HOLD_RELEASED, Kind.VERDICT, Kind.CLOCK_FIX)
+)
 """What only headquarters may make: a branch moves only towards keeping and hiding."""
 
 

@@ -25,6 +25,7 @@ LIMIT_MODULES = (
     "appliance.policy.limits",
     "appliance.disposal.limits",
     "appliance.evidence.limits",
+    "appliance.sites.limits",
     "transports.limits",
     "transports.quic.limits",
     "store.limits",

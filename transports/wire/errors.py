@@ -105,6 +105,8 @@ CATALOGUE: dict[str, Entry] = {
     ),
     "person.key": Entry(False, "This person already has a signing key.", "该人员已有签名密钥。"),
     "person.limit": Entry(False, "No more people fit here.", "人员数量已达上限。"),
+    "site.unknown": Entry(False, "There is no such branch.", "没有该分支站点。"),
+    "site.not_headquarters": Entry(False, "Only headquarters decides this.", "仅总部可决定此事。"),
     "device.limit": Entry(False, "Revoke a device first.", "设备过多，请先吊销一台。"),
     "device.unknown": Entry(False, "There is no such device.", "没有该设备。"),
     "duty.unknown": Entry(False, "There is no such duty.", "没有该值班岗位。"),

@@ -24,13 +24,24 @@ from appliance.directory.decide import DECISIONS
 from appliance.directory.model import Person
 from appliance.directory.requests import canonical_request
 from appliance.directory.state import Directory
-from appliance.operations import SPECS, BodyStruct, Kind, Signed, decode
+from appliance.operations import (
+    SPECS,
+    BodyStruct,
+    Kind,
+    Signed,
+    SiteApproved,
+    SiteHeadquarters,
+    SiteInvited,
+    SiteJoined,
+    decode,
+)
+from appliance.sites.registry import Sites
 from store.clocks import ManualClock, SeededEntropy
 from store.disk import MemoryDisk
 from store.engine.memory import Medium, MemoryEngine
 from store.engine.txn import Txn
 from store.fence import Fence
-from store.ids import Stream, StreamKind
+from store.ids import SITE_STREAM, Stream, StreamKind
 from store.oplog import Draft, Op, OpLog
 from store.streams import Streams
 from store.tables import REGISTER
@@ -72,6 +83,7 @@ class Town:
         self.engine = MemoryEngine(self.medium)
         self.token = self.engine.acquire()
         self.directory = Directory()
+        self.sites = Sites(self.directory)
         self.logged: list[Op] = []
         with closing(self.engine.snapshot()) as snapshot:
             txn = Txn(snapshot)
@@ -87,6 +99,7 @@ class Town:
                 verify_key=bytes(_SITE_KEY.verify_key),
             )
             self.engine.batch(txn.writes, self.token)
+        self.sites.node = self.log.node
 
     @property
     def now(self) -> int:
@@ -128,6 +141,7 @@ class Town:
             now,
             self.directory,
             None,  # type: ignore[arg-type]  # there are no conversations here
+            self.sites,
             self.entropy,
             self._append,
             lambda origin, seq: self.log.read(txn, origin, seq),
@@ -136,14 +150,39 @@ class Town:
     def _append(self, txn: Txn, draft: Draft, body: BodyStruct, now_ms: int) -> Op:
         op = self.log.append(txn, draft, now_ms)
         spec = SPECS[Kind(op.kind)]
-        item = 0
-        if spec.item:
-            stream = Stream(StreamKind.DEVICE, getattr(body, spec.item))
-            item = self.streams.ensure(txn, stream, now_ms)
+        item = getattr(body, spec.item) if spec.item else 0
+        if not isinstance(item, int):
+            item = self.streams.ensure(txn, Stream(StreamKind.DEVICE, item), now_ms)
         row = REGISTER.key(op.pseudonym, op.kind, item)
         txn.put(row, _PLACE.pack(op.origin, op.id.seq))
         self.directory.apply(txn, op, body)
+        self.sites.fold(op, body, txn.on_rollback)
         return op
+
+    def record(self, *bodies: tuple[Kind, BodyStruct]) -> None:
+        """Append operations to the site's stream as they are."""
+        with closing(self.engine.snapshot()) as snapshot:
+            txn = Txn(snapshot)
+            context = self.context(txn, SITE, self.now)
+            for kind, body in bodies:
+                context.append(kind, body, stream=SITE_STREAM)
+            self.log.before_commit(txn, self.now)
+            self.engine.batch(txn.writes, self.token)
+
+    def branch(self, number: int, name: str) -> bytes:
+        """Add an approved branch; return its NodeId."""
+        node = name.encode().ljust(16, b".")
+        self.record(
+            (Kind.SITE_INVITED, SiteInvited(number, name, b"t" * 32, self.now)),
+            (Kind.SITE_JOINED, SiteJoined(number, node, b"k" * 32)),
+            (Kind.SITE_APPROVED, SiteApproved(number, node)),
+        )
+        return node
+
+    def become_branch(self) -> None:
+        """Make this site the branch "here" of some headquarters."""
+        body = SiteHeadquarters(b"q" * 16, b"k" * 32, ("hq:443",), b"", "Hospital", 1, "here")
+        self.record((Kind.SITE_HEADQUARTERS, body))
 
     # --- people ----------------------------------------------------------------------------------
 

@@ -1,0 +1,23 @@
+"""Bound what concerns branches, each with its unit."""
+
+from __future__ import annotations
+
+from typing import Final
+
+SITES: Final = 10_000
+"""Branches of one headquarters, revoked ones included; all are held in memory."""
+
+SITE_NAME_CHARACTERS: Final = 32
+"""Longest name of a branch: it stands after a login name, as in ``anna@north``."""
+
+INVITATION_HOURS: Final = 24
+"""How long a branch may join after its invitation."""
+
+TOKEN_BYTES: Final = 16
+"""The one-time token of an invitation: 128 random bits."""
+
+ADDRESSES: Final = 8
+"""Addresses of headquarters that an invitation carries."""
+
+ADDRESS_CHARACTERS: Final = 261
+"""Longest address: a host name of 253 characters, a colon, a port; an IPv6 has brackets."""
