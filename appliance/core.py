@@ -102,6 +102,7 @@ class Core:
         self.disposal = Disposal()
         self.conversations = Conversations(streams)
         self.sites = Sites(self.directory)
+        self.conversations.is_own = self._is_own
         self.site_name = ""
         self.secrets: dict[int, bytes] = {}
         self._signing_key: nacl.signing.SigningKey | None = None
@@ -382,6 +383,9 @@ class Core:
             self._signing_key = nacl.signing.SigningKey(secret.value)
         elif secret.slot == SecretSlot.TENANT:
             self.conversations.tenant_secret = secret.value
+
+    def _is_own(self, origin: int) -> bool:
+        return self.log.is_own(origin)
 
     def place_in(self, value: bytes) -> tuple[int, int]:
         """Read a REGISTER row's value: origin number and seq of the newest operation."""

@@ -54,6 +54,10 @@ class LogReader:
         """The origins in this log by their local number (a copy)."""
         return dict(self._origins)
 
+    def is_own(self, origin: int) -> bool:
+        """Tell whether an origin's number stands for an incarnation of this site."""
+        return self._origins[origin].is_own
+
     def find(self, reader: Reader, op_id: OpId) -> tuple[int, int] | None:
         """Return (origin number, seq) of an operation in this log, or None."""
         number = self._numbers.get(Origin(op_id.node, op_id.incarnation))

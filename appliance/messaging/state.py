@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final, TypeVar, cast
 
-from appliance.messaging import membership, receipts, roots, targets, urgents
+from appliance.messaging import membership, receipts, roots, targets, urgency, urgents
 from appliance.messaging.membership import Membership
 from appliance.messaging.model import (
     NO_ROOT,
@@ -79,6 +79,8 @@ class Conversations:
     def __init__(self, streams: Streams) -> None:
         self.streams = streams
         self.tenant_secret = b""
+        self.is_own: Callable[[int], bool] = _always
+        """Tells of an origin's number whether what comes from there was made at this site."""
         self._conversations: dict[bytes, Conversation] = {}
         self._of_person: dict[bytes, Mapping[bytes, int]] = {}
         self._fronts: dict[int, Front] = {}
@@ -333,6 +335,8 @@ class Conversations:
                 for copy in before.copies:
                     _drop(self._copies, copy, txn.on_rollback)
         if after is not None:
+            if not self.is_own(after.root[0]):
+                after = replace(after, due_ms=urgency.ELSEWHERE_MS)
             txn.put(*after.row())
             _set(self._urgent, after.root, after, txn.on_rollback)
             for copy in after.copies[-1:]:
@@ -417,6 +421,11 @@ class Conversations:
         _set(self._duties, duty.id, duty, undo)
         if known is None:
             _set(self._duty_names, duty.name.casefold(), duty.id, undo)
+
+
+def _always(origin: int) -> bool:
+    del origin
+    return True
 
 
 def _with_member(

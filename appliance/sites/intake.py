@@ -10,8 +10,19 @@ from collections.abc import Callable, Iterator
 from heapq import merge as merged
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from appliance.context import Context, refuse
-from appliance.operations import SPECS, BodyStruct, Kind, Message, decode
+from appliance.operations import (
+    SPECS,
+    UNSIGNED,
+    BodyStruct,
+    Kind,
+    Message,
+    PersonProfile,
+    Verdict,
+    decode,
+)
 from appliance.sites import merge, pending
 from appliance.sites.commands import GapError, PieceError, Taken, TakePiece
 from appliance.sites.merge import Side
@@ -19,7 +30,7 @@ from appliance.sites.reach import REACH, Reach, lane, may_come_from_branch, reac
 from store import cursors, hlc, shipping
 from store.envelope import Envelope
 from store.errors import FormatError, IntegrityError, PartGoneError
-from store.ids import OpId, Origin, Stream, StreamKind
+from store.ids import SITE_STREAM, OpId, Origin, Stream, StreamKind
 from store.oplog import Op
 from store.shipping import Shipment
 from store.vault import CONTROL, STANDARD
@@ -30,6 +41,9 @@ if TYPE_CHECKING:
 
 _NO_KEY: Final = bytes(32)
 """Stands for the key of another branch: headquarters is trusted to have checked it."""
+
+LOGIN_SUFFIX: Final = 6
+"""Digits of a person's id behind a login name that even its site has given twice."""
 
 UPSTREAM: Final = 0
 """The origin number under which a branch keeps its cursors of headquarters' order."""
@@ -95,7 +109,7 @@ class _Intake:
         number = self.origin_number(origin)
         shipment = entry.shipment
         if shipment.stream is None:
-            self.core.log.receive(self.ctx.txn, number, shipment, now_ms=self.ctx.now)
+            self._receive_bare(number, shipment)
             return
         envelope = shipping.envelope_of(shipment)
         body = _body(envelope, shipment)
@@ -107,8 +121,8 @@ class _Intake:
             now_ms=self.ctx.now,
             retention_class=self._retention_class(envelope, shipment.stream),
             lane=_lane(envelope, body),
-            is_void=is_void,
-            is_late=self._is_late(envelope, shipment.stream, body),
+            is_quarantined=is_void,
+            late=self._is_late(envelope, shipment.stream, body),
         )
         if isinstance(op, Op):
             if op.target:  # what targets a message may come before it, in another lane
@@ -117,6 +131,17 @@ class _Intake:
             if body is not None and not is_void and not self.is_only_kept(envelope):
                 self.core.apply(self.ctx.txn, op, self.core.localised(op, body))
                 self.ctx.ops.append(op)
+                self.follow_up(op, body)
+
+    def _receive_bare(self, number: int, shipment: Shipment) -> None:
+        self.core.log.receive(
+            self.ctx.txn,
+            number,
+            shipment,
+            retention_class=CONTROL,
+            now_ms=self.ctx.now,
+            lane=self.piece.lane,
+        )
 
     def _retention_class(self, envelope: Envelope, stream: Stream) -> int:
         spec = SPECS.get(Kind(envelope.kind)) if envelope.kind in REACH else None
@@ -148,6 +173,9 @@ class _Intake:
     def _side(self, op: Op) -> Side:
         is_headquarters = op.id.node == self.core.sites.headquarters_node
         return Side(op.kind, self.core.body_of(op), is_headquarters)
+
+    def follow_up(self, op: Op, body: BodyStruct) -> None:
+        """Do what follows from an operation that has had its effect."""
 
     # --- what the directions differ in ------------------------------------------------------------
 
@@ -194,6 +222,22 @@ class _FromBranch(_Intake):
         return self.core.log.add_origin(
             self.ctx.txn, origin, branch.public_key, is_whole=True
         )
+
+    def follow_up(self, op: Op, body: BodyStruct) -> None:
+        """Give somebody another login name when another site was first with theirs."""
+        if not isinstance(body, PersonProfile):
+            return
+        holder = self.core.directory.resolve(body.login)
+        if holder is None or holder.id == op.stream.id:
+            return
+        stream, name = op.stream, self.core.sites.name_of(self.node)
+        login = f"{body.login}@{name}"
+        if self.core.directory.resolve(login) is not None:
+            login = f"{login}-{op.stream.id.hex()[:LOGIN_SUFFIX]}"
+        corrected = msgspec.structs.replace(body, login=login, signed=UNSIGNED)
+        self.ctx.append(Kind.PERSON_PROFILE, corrected, stream=stream)
+        verdict = Verdict(op.id.pack(), "corrected", "person.exists")
+        self.ctx.append(Kind.VERDICT, verdict, stream=SITE_STREAM)
 
     def confirm(self, run: Own) -> None:
         raise PieceError("a branch knows no order of arrival")

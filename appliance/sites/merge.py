@@ -72,13 +72,6 @@ def beats(earlier: Side, later: Side) -> bool:
     return outranks and earlier.kind in _AUTHORITY
 
 
-def ends_access(kind: int, body: BodyStruct) -> bool:
-    """Tell whether an operation voids the credentials that its person has."""
-    if kind == Kind.PERSON_RESET:
-        return True
-    return isinstance(body, PersonState) and body.state != ACTIVE
-
-
 def _keeps_member(earlier: ConversationMember, later: ConversationMember) -> bool:
     if earlier.opening and later.opening:
         return earlier.since <= later.since

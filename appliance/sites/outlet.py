@@ -131,7 +131,7 @@ class _Builder:
             self._note_own(row)
             return
         op, shipment = _opened(self._core.log, self._reader, row)
-        if op is None or op.is_void:
+        if op is None or op.is_quarantined:
             return
         if not self._scope.covers(op.kind, op.stream, op.conversation, row.pos):
             return
