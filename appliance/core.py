@@ -38,6 +38,7 @@ from appliance.operations import (
     encode,
 )
 from appliance.policy.clock import Reading
+from store import heads
 from store.engine.contract import Reader
 from store.engine.txn import Txn
 from store.errors import FormatError, IntegrityError
@@ -46,9 +47,8 @@ from store.ids import SITE_STREAM, Stream, StreamKind
 from store.ledger import Ledger
 from store.oplog import Draft, Op, OpClass, OpLog
 from store.ports import Clock, Entropy
-from store.records import Record
 from store.streams import Streams
-from store.tables import IDEMPOTENCY, LOG, REGISTER
+from store.tables import IDEMPOTENCY, REGISTER
 from store.vault import AUDIT, CONTROL, Vault
 from transports.wire.errors import Refusal
 
@@ -340,12 +340,8 @@ class Core:
         return f"{self.log.head.incarnation:016x}"
 
     def applied(self, reader: Reader) -> int:
-        """Return the newest position in ``reader``'s view; one seek for each origin."""
-        newest = 0
-        for number in self.log.origins:
-            for _, value in reader.range(*LOG.span(number), reverse=True, limit=1):
-                newest = max(newest, Record.unpack(value).pos)
-        return newest
+        """Return the newest position in ``reader``'s view; one get."""
+        return heads.newest_pos(reader)
 
 
 def decode_body(op: Op) -> BodyStruct:
