@@ -44,9 +44,9 @@ from appliance.operations import (
 )
 from appliance.policy.clock import Reading
 from appliance.sites import arrivals, intake
-from appliance.sites.intake import UPSTREAM
 from appliance.sites.registry import Sites
-from store import cursors
+from appliance.sites.upstream import UPSTREAM
+from store import cursors, heads
 from store.engine.contract import Reader
 from store.engine.txn import Txn
 from store.errors import FormatError, IntegrityError
@@ -55,9 +55,8 @@ from store.ids import SITE_STREAM, Stream, StreamKind
 from store.ledger import Ledger
 from store.oplog import Draft, Op, OpClass, OpLog
 from store.ports import Clock, Entropy
-from store.records import Record
 from store.streams import Streams
-from store.tables import IDEMPOTENCY, LOG, REGISTER
+from store.tables import IDEMPOTENCY, REGISTER
 from store.vault import AUDIT, CONTROL, Vault
 from sync.pieces import Lane
 from transports.wire.errors import Refusal
@@ -411,12 +410,8 @@ class Core:
         return f"{self.log.head.incarnation:016x}"
 
     def applied(self, reader: Reader) -> int:
-        """Return the newest position in ``reader``'s view; one seek for each origin."""
-        newest = 0
-        for number in self.log.origins:
-            for _, value in reader.range(*LOG.span(number), reverse=True, limit=1):
-                newest = max(newest, Record.unpack(value).pos)
-        return newest
+        """Return the newest position in ``reader``'s view; one get."""
+        return heads.newest_pos(reader)
 
 
 def decode_body(op: Op) -> BodyStruct:

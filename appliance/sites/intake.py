@@ -23,7 +23,7 @@ from appliance.operations import (
     Verdict,
     decode,
 )
-from appliance.sites import merge, pending
+from appliance.sites import merge, pending, upstream
 from appliance.sites.commands import GapError, PieceError, Taken, TakePiece
 from appliance.sites.merge import Side
 from appliance.sites.reach import REACH, Reach, lane, may_come_from_branch, reach
@@ -45,9 +45,6 @@ _NO_KEY: Final = bytes(32)
 LOGIN_SUFFIX: Final = 6
 """Digits of a person's id behind a login name that even its site has given twice."""
 
-UPSTREAM: Final = 0
-"""The origin number under which a branch keeps its cursors of headquarters' order."""
-
 
 def take(core: Core, ctx: Context, command: TakePiece) -> Taken:
     """Decide ``TakePiece``, by the site alone.
@@ -63,6 +60,7 @@ def take(core: Core, ctx: Context, command: TakePiece) -> Taken:
         if core.sites.is_branch:
             if command.node != core.sites.headquarters_node:
                 raise refuse("site.unknown")
+            upstream.follow(ctx.txn, command.numbered_by)
             return _FromHeadquarters(core, ctx, command.piece).take()
         branch = core.sites.branch_of(command.node)
         if branch is None or not branch.is_approved:
@@ -79,7 +77,7 @@ class _Intake:
         self.core = core
         self.ctx = ctx
         self.piece = piece
-        self.number = UPSTREAM
+        self.number = upstream.UPSTREAM
 
     def take(self) -> Taken:
         """Apply what is new in the piece and move the cursor."""

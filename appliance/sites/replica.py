@@ -12,9 +12,9 @@ from typing import Any
 
 from appliance.context import SITE, Actor
 from appliance.core import Core
-from appliance.sites import outlet
+from appliance.sites import outlet, upstream
 from appliance.sites.commands import Taken, TakePiece
-from appliance.sites.intake import UPSTREAM
+from appliance.sites.upstream import UPSTREAM
 from appliance.sites.scope import Scope
 from store import cursors, reading
 from store.engine.contract import Engine, Reader
@@ -93,7 +93,7 @@ class BranchReplica(SiteReplica):
     def standing(self) -> Standing:
         """Return where this branch stands towards headquarters."""
         with self._engine.snapshot() as reader:
-            peer = cursors.upstream(reader)
+            peer = upstream.followed(reader)
         return self._standing(peer or NOBODY, self._cursors(UPSTREAM))
 
     def head(self, lane: Lane) -> int:

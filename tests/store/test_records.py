@@ -47,7 +47,7 @@ def changed(at: int, byte: int) -> bytes:
         changed(4, 0x10),  # no such state
         changed(4, 0x51),
         changed(4, 0x44),  # destroyed, but sealed bytes are there
-        changed(5, 4),  # unknown flag
+        changed(5, 64),  # unknown flag
         ROW[: records.HEADER_BYTES],  # present, but nothing is sealed
     ],
 )

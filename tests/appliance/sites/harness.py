@@ -24,9 +24,9 @@ from appliance.operations import (
     encode,
 )
 from appliance.sites.commands import TakePiece
-from appliance.sites.intake import UPSTREAM
 from appliance.sites.replica import BranchReplica, HeadquartersReplica, SiteReplica
 from appliance.sites.scope import Scope
+from appliance.sites.upstream import UPSTREAM
 from appliance.site import Site
 from store import cursors, hlc
 from store.engine.txn import Txn
