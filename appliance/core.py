@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -43,20 +42,20 @@ from appliance.operations import (
     encode,
 )
 from appliance.policy.clock import Reading
-from appliance.sites import arrivals, intake
+from appliance.sites import intake
 from appliance.sites.registry import Sites
 from appliance.sites.upstream import UPSTREAM
-from store import cursors, heads
+from store import cursors, feeds, heads
 from store.engine.contract import Reader
 from store.engine.txn import Txn
-from store.errors import FormatError, IntegrityError
+from store.errors import FormatError, IntegrityError, PartGoneError
 from store.fence import Fence
 from store.ids import SITE_STREAM, Stream, StreamKind
 from store.ledger import Ledger
 from store.oplog import Draft, Op, OpClass, OpLog
 from store.ports import Clock, Entropy
 from store.streams import Streams
-from store.tables import IDEMPOTENCY, REGISTER
+from store.tables import FEED, IDEMPOTENCY, REGISTER
 from store.vault import AUDIT, CONTROL, Vault
 from sync.pieces import Lane
 from transports.wire.errors import Refusal
@@ -106,7 +105,6 @@ class Core:
         self.secrets: dict[int, bytes] = {}
         self._signing_key: nacl.signing.SigningKey | None = None
         self._machine: Clock | None = None
-        self._keeps_arrivals = False
         self.log: OpLog
 
     # --- birth and start ------------------------------------------------------------------------
@@ -187,7 +185,6 @@ class Core:
             self._fold(op, self.body_of(op))
         self.conversations.load(reader, self.log)
         self.disposal.load(reader)
-        self._keeps_arrivals = arrivals.start(reader) is not None
 
     # --- decisions ------------------------------------------------------------------------------
 
@@ -224,19 +221,11 @@ class Core:
         if self.sites.is_branch:
             seen = cursors.get(txn, UPSTREAM, Lane.CONTROL)
             draft = msgspec.structs.replace(draft, seen=seen)
+        if draft.kind == Kind.SITE_INVITED:
+            self.log.keep_order(txn)
         op = self.log.append(txn, draft, now_ms)
         self.apply(txn, op, body)
-        self.arrived(txn, op)
         return op
-
-    def arrived(self, txn: Txn, op: Op) -> None:
-        """Give an operation its place in the order of arrival, where that is kept."""
-        if op.kind == Kind.SITE_INVITED and not self._keeps_arrivals:
-            arrivals.begin(txn, op.pos)
-            txn.on_rollback(partial(setattr, self, "_keeps_arrivals", False))
-            self._keeps_arrivals = True
-        if self._keeps_arrivals:
-            arrivals.note(txn, op)
 
     def body_of(self, op: Op) -> BodyStruct:
         """Read an operation's body, with what it says of positions as it holds here."""
@@ -275,12 +264,31 @@ class Core:
             txn.put(IDEMPOTENCY.key(device, op.counter), row)
         if op.kind == Kind.CONVERSATION_FILED:
             self._refile(txn, op, body)
+        is_new = op.kind == Kind.CONVERSATION_CREATED and op.stream.id not in self.conversations
         self._fold(op, body, txn)
         self.sites.fold(op, body, txn.on_rollback)
         self.directory.apply(txn, op, body)
         self.conversations.apply(txn, op, body)
         self.disposal.apply(txn, op, body)
         self._count(txn, op, 1)
+        if is_new and not self.log.is_own(op.origin):
+            self._catch_up(txn, op)
+
+    def _catch_up(self, txn: Txn, created: Op) -> None:
+        """Let everything have its effect that came from other sites before its conversation did.
+
+        O(operations of the conversation that are here); most often that is none.
+        """
+        before = FEED.key(created.feed, 0), FEED.key(created.feed, created.pos)
+        for _, value in txn.range(*before):
+            origin, seq, _key = feeds.FEED_ROW.unpack(value)
+            try:
+                op = self.log.read(txn, origin, seq)
+            except PartGoneError:
+                continue
+            if op.body is not None and op.kind in SPECS:
+                self.conversations.apply(txn, op, self.body_of(op))
+                self._count(txn, op, 1)
 
     def forget(self, txn: Txn, op: Op) -> None:
         """Take an operation that is being destroyed out of rows and memory.

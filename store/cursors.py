@@ -1,6 +1,6 @@
 """Keep how far the numbered lanes of other sites have been applied here.
 
-    CURSOR row value    u64: the number up to which everything is durable
+CURSOR row value    u64: the number up to which everything is durable
 """
 
 from __future__ import annotations

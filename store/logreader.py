@@ -6,12 +6,10 @@ Needs no writer: the checks of a stopped server read through it as well.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from heapq import merge
-from operator import attrgetter
 from typing import ClassVar
 
 from store import envelope as envelopes
-from store import ops
+from store import ops, order
 from store import origins as origin_rows
 from store.engine.contract import Reader
 from store.errors import IntegrityError, PartGoneError, StoreError
@@ -95,9 +93,24 @@ class LogReader:
             yield self.entry(reader, origin, record)
 
     def replay(self, reader: Reader) -> Iterator[Entry]:
-        """Yield every operation of every origin in the order applied here, as ``scan`` does."""
-        scans = (self.scan(reader, number) for number in list(self._origins))
-        return merge(*scans, key=attrgetter("pos"))
+        """Yield every operation of every origin in the order applied here, as ``scan`` does.
+
+        Those of other sites all came after the index of the order was begun.
+        """
+        start = order.start(reader)
+        own = [number for number, row in sorted(self._origins.items()) if row.is_own]
+        for number in own:
+            for entry in self.scan(reader, number):
+                if start is not None and entry.pos >= start:
+                    break
+                yield entry
+        if start is None:
+            return
+        for row in order.after(reader, start - 1):
+            value = reader.get(LOG.key(row.origin, row.seq))
+            if value is None:
+                raise IntegrityError("the order names an operation that the log does not have")
+            yield self.entry(reader, row.origin, Record.unpack(value))
 
     def records(
         self, reader: Reader, origin: int, first: int = 1, last: int | None = None

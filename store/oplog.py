@@ -25,6 +25,7 @@ from store import (
     ledger,
     logcheck,
     ops,
+    order,
     records,
     segments,
     shipping,
@@ -46,6 +47,7 @@ from store.limits import BODY_BYTES
 from store.logcheck import Finding, LaneOf
 from store.logreader import LogReader, UnknownOpError
 from store.ops import Draft, Entry, Op, Remnant
+from store.order import Placed
 from store.origins import UNKNOWN_KEY, OriginRow
 from store.ports import Entropy
 from store.records import Record
@@ -120,6 +122,7 @@ class OpLog(LogReader):
         self._ledger = Ledger(0)
         self._limit = 0
         self._batch_seq = 0
+        self._keeps_order = False
         self._saved = (-1, -1)
 
     @classmethod
@@ -163,6 +166,7 @@ class OpLog(LogReader):
         log = cls(vault, streams, fence, entropy, sign, origin_rows.load(txn))
         log._adopt(txn)
         log._adopt_ledgers(txn)
+        log._keeps_order = order.start(txn) is not None
         log.breach = fence.breach(log._origin, log._tip.seq)
         if log.breach is not None:
             log.renew(txn)
@@ -178,6 +182,11 @@ class OpLog(LogReader):
     def node(self) -> bytes:
         """This site's NodeId."""
         return self._origin.node
+
+    @property
+    def own(self) -> Origin:
+        """This site with its present incarnation."""
+        return self._origin
 
     @property
     def ledger(self) -> Ledger:
@@ -248,7 +257,16 @@ class OpLog(LogReader):
             reference = Reference(LeafKind.OP, self._number, seq)
             self._ledger.append(txn, ledger.leaf_for_op(digest), reference)
         self._advance(txn, _Tip(seq, chain, op.t, op.pos), digest, now_ms)
+        if self._keeps_order:
+            order.put(txn, Placed(op.pos, op.origin, seq, op.lane, op.feed))
         return op
+
+    def keep_order(self, txn: Txn) -> None:
+        """Index the log by position from here on; see ``store.order``. Idempotent."""
+        if not self._keeps_order:
+            order.begin(txn, self._tip.pos + 1)
+            txn.on_rollback(partial(setattr, self, "_keeps_order", False))
+            self._keeps_order = True
 
     def add_origin(
         self, txn: Txn, origin: Origin, verify_key: bytes = UNKNOWN_KEY, *, is_whole: bool
@@ -264,6 +282,7 @@ class OpLog(LogReader):
             if self._origins[known] != row:
                 raise IntegrityError("an origin is known with another key or purpose")
             return known
+        self.keep_order(txn)
         number = max(self._origins) + 1
         txn.put(ORIGIN.key(number), row.pack())
         txn.on_rollback(partial(self._forget_origin, number, origin))
@@ -316,8 +335,12 @@ class OpLog(LogReader):
         envelope = shipping.envelope_of(shipment)
         self._observe(txn, arrival, envelope)
         if envelope is None:
-            return arrivals.log_bare(txn, arrival)
-        return arrivals.log(txn, self._vault, self._streams, arrival, envelope)
+            entry: Entry = arrivals.log_bare(txn, arrival)
+        else:
+            entry = arrivals.log(txn, self._vault, self._streams, arrival, envelope)
+        feed = entry.feed if isinstance(entry, Op) and not is_quarantined else 0
+        order.put(txn, Placed(entry.pos, number, shipment.seq, lane, feed))
+        return entry
 
     def attest(self, txn: Txn, number: int, statement_row: bytes) -> bool:
         """Prove a closed segment of a whole origin; see ``store.attestation``."""

@@ -13,7 +13,8 @@ local pseudonyms, positions and times only, never an id that is known outside th
     CHECKPOINT    origin u32, size u64                           key of the day, signed note
     SCOPE         run u64, piece u32                             32 bytes for each part destroyed
     CURSOR        origin u32 (0: the peer), lane u8              newest number applied u64
-    ARRIVAL       pos u64                                        where it is, lane, feed
+    ORDER         pos u64                                        where it is, lane, feed
+    HISTORY       stream u64                                     what is to be asked for u64
     STREAM        stream u64                                     sealed stream identity
     TREE          class u16                                      tree u32, next slot u64
     FOREST        tree u32, level u8, index u48                  126 child keys, sealed
@@ -54,7 +55,8 @@ class Table(IntEnum):
     CHECKPOINT = 0x14
     SCOPE = 0x15
     CURSOR = 0x16
-    ARRIVAL = 0x17
+    ORDER = 0x17
+    HISTORY = 0x18
     STREAM = 0x20
     TREE = 0x21
     FOREST = 0x22
@@ -136,7 +138,8 @@ LEDGER = Layout(Table.LEDGER, "I", "B", "Q")
 CHECKPOINT = Layout(Table.CHECKPOINT, "I", "Q")
 SCOPE = Layout(Table.SCOPE, "Q", "I")
 CURSOR = Layout(Table.CURSOR, "I", "B")
-ARRIVAL = Layout(Table.ARRIVAL, "Q")
+ORDER = Layout(Table.ORDER, "Q")
+HISTORY = Layout(Table.HISTORY, "Q")
 STREAM = Layout(Table.STREAM, "Q")
 TREE = Layout(Table.TREE, "H")
 FOREST = Layout(Table.FOREST, "I", "B", "6s")

@@ -32,8 +32,8 @@ ACT: Final = "policy.set"
 def set_policy(core: Core, ctx: Context, command: SetPolicy) -> PolicyChanged:
     """Decide ``policy.set``: at once where it only gets stricter, else with a second officer.
 
-    Codes: policy.invalid, policy.outdated, policy.class_in_use, site.not_headquarters. The site itself sets the first
-    policy of a new organisation.
+    Codes: policy.invalid, policy.outdated, policy.class_in_use, site.not_headquarters. The site
+    itself sets the first policy of a new organisation.
     """
     known = core.disposal.policies
     if ctx.actor.is_site and known.number == 0:

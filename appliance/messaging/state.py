@@ -96,6 +96,10 @@ class Conversations:
         """Return how many conversations there are."""
         return len(self._conversations)
 
+    def __contains__(self, conversation: bytes) -> bool:
+        """Tell whether a conversation is known by its id."""
+        return conversation in self._conversations
+
     # --- looking up, from any thread ------------------------------------------------------------
 
     def get(self, conversation: bytes) -> Conversation | None:

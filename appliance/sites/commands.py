@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from store.errors import StoreError
-from store.ids import Origin
+from store.ids import Origin, Stream
 from sync.pieces import Piece
 
 
@@ -36,6 +36,15 @@ class TakePiece:
     node: bytes
     numbered_by: Origin
     piece: Piece
+
+
+@dataclass(frozen=True, slots=True)
+class NoteHistory:
+    """The history of a conversation has come, back to headquarters' position ``before``."""
+
+    stream: Stream
+    before: int
+    is_end: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,14 +17,17 @@ from appliance.operations import (
     SPECS,
     UNSIGNED,
     BodyStruct,
+    ConversationCreated,
+    ConversationMember,
     Kind,
     Message,
+    PersonHome,
     PersonProfile,
     Verdict,
     decode,
 )
-from appliance.sites import merge, pending, upstream
-from appliance.sites.commands import GapError, PieceError, Taken, TakePiece
+from appliance.sites import history, merge, pending, upstream
+from appliance.sites.commands import GapError, NoteHistory, PieceError, Taken, TakePiece
 from appliance.sites.merge import Side
 from appliance.sites.reach import REACH, Reach, lane, may_come_from_branch, reach
 from store import cursors, hlc, shipping
@@ -54,20 +57,33 @@ def take(core: Core, ctx: Context, command: TakePiece) -> Taken:
     """
     if not ctx.actor.is_site:
         raise refuse("permission.denied")
-    if command.piece.lane not in NUMBERED:
-        raise PieceError("a lane without numbers")
+    piece = command.piece
     try:
         if core.sites.is_branch:
             if command.node != core.sites.headquarters_node:
                 raise refuse("site.unknown")
             upstream.follow(ctx.txn, command.numbered_by)
-            return _FromHeadquarters(core, ctx, command.piece).take()
+            from_headquarters = _FromHeadquarters(core, ctx, piece)
+            if piece.lane is Lane.HISTORY:
+                return from_headquarters.take_history()
+            return from_headquarters.take()
         branch = core.sites.branch_of(command.node)
         if branch is None or not branch.is_approved:
             raise refuse("site.unknown")
-        return _FromBranch(core, ctx, command.piece, command.node).take()
+        if piece.lane is Lane.HISTORY:
+            raise PieceError("a branch has no history to tell")
+        return _FromBranch(core, ctx, piece, command.node).take()
     except (FormatError, IntegrityError) as error:
         raise PieceError("an operation that does not hold") from error
+
+
+def note_history(core: Core, ctx: Context, command: NoteHistory) -> None:
+    """Decide ``NoteHistory``, by the site alone."""
+    if not ctx.actor.is_site:
+        raise refuse("permission.denied")
+    known = core.streams.pseudonym(command.stream)
+    if known is not None:
+        history.got(ctx.txn, known, command.before, is_end=command.is_end)
 
 
 class _Intake:
@@ -105,11 +121,13 @@ class _Intake:
         except IndexError:
             raise PieceError("an operation of an origin that is not named") from None
         number = self.origin_number(origin)
+        if self.core.log.is_own(number):
+            return
         shipment = entry.shipment
-        if shipment.stream is None:
+        envelope = shipping.envelope_of(shipment)
+        if envelope is None or shipment.stream is None:
             self._receive_bare(number, shipment)
             return
-        envelope = shipping.envelope_of(shipment)
         body = _body(envelope, shipment)
         is_void = entry.is_quarantined or self.is_void(origin, shipment, envelope, body)
         op = self.core.log.receive(
@@ -118,18 +136,18 @@ class _Intake:
             shipment,
             now_ms=self.ctx.now,
             retention_class=self._retention_class(envelope, shipment.stream),
-            lane=_lane(envelope, body),
+            lane=_lane(self.piece.lane, envelope.kind),
             is_quarantined=is_void,
             late=self._is_late(envelope, shipment.stream, body),
         )
         if isinstance(op, Op):
             if op.target:  # what targets a message may come before it, in another lane
                 self.origin_number(Origin(*OpId.unpack(op.target)[:2]))
-            self.core.arrived(self.ctx.txn, op)
             if body is not None and not is_void and not self.is_only_kept(envelope):
                 self.core.apply(self.ctx.txn, op, self.core.localised(op, body))
-                self.ctx.ops.append(op)
-                self.follow_up(op, body)
+                if self.piece.lane is not Lane.HISTORY:
+                    self.ctx.ops.append(op)
+                self.follow_up(op, body, entry.number)
 
     def _receive_bare(self, number: int, shipment: Shipment) -> None:
         self.core.log.receive(
@@ -138,7 +156,7 @@ class _Intake:
             shipment,
             retention_class=CONTROL,
             now_ms=self.ctx.now,
-            lane=self.piece.lane,
+            lane=_lane(self.piece.lane, 0),
         )
 
     def _retention_class(self, envelope: Envelope, stream: Stream) -> int:
@@ -151,6 +169,8 @@ class _Intake:
     def _is_late(self, envelope: Envelope, stream: Stream, body: BodyStruct | None) -> bool:
         """Tell whether a message sorts before another one that is shown here already."""
         if not isinstance(body, Message) or stream.kind is not StreamKind.CONVERSATION:
+            return False
+        if self.piece.lane is Lane.HISTORY:
             return False
         feed = self.core.streams.pseudonym(stream)
         if feed is None:
@@ -172,8 +192,8 @@ class _Intake:
         is_headquarters = op.id.node == self.core.sites.headquarters_node
         return Side(op.kind, self.core.body_of(op), is_headquarters)
 
-    def follow_up(self, op: Op, body: BodyStruct) -> None:
-        """Do what follows from an operation that has had its effect."""
+    def follow_up(self, op: Op, body: BodyStruct, number: int) -> None:
+        """Do what follows from an operation that has had its effect; ``number`` is its place."""
 
     # --- what the directions differ in ------------------------------------------------------------
 
@@ -217,11 +237,9 @@ class _FromBranch(_Intake):
         branch = self.core.sites.branch_of(origin.node)
         if branch is None:
             raise PieceError("an operation of a site that is none of ours")
-        return self.core.log.add_origin(
-            self.ctx.txn, origin, branch.public_key, is_whole=True
-        )
+        return self.core.log.add_origin(self.ctx.txn, origin, branch.public_key, is_whole=True)
 
-    def follow_up(self, op: Op, body: BodyStruct) -> None:
+    def follow_up(self, op: Op, body: BodyStruct, number: int) -> None:
         """Give somebody another login name when another site was first with theirs."""
         if not isinstance(body, PersonProfile):
             return
@@ -248,7 +266,11 @@ class _FromBranch(_Intake):
     ) -> bool:
         assert shipment.stream is not None
         actor = envelope.actor
-        if actor and self.core.sites.node_of_person(actor) != self.node and not self._is_new(envelope):
+        if (
+            actor
+            and self.core.sites.node_of_person(actor) != self.node
+            and not self._is_new(envelope)
+        ):
             return True
         if not may_come_from_branch(envelope.kind):
             return True
@@ -271,6 +293,11 @@ class _FromBranch(_Intake):
 class _FromHeadquarters(_Intake):
     """A branch takes what headquarters has decided; its own waits for headquarters' order."""
 
+    def __init__(self, core: Core, ctx: Context, piece: Piece) -> None:
+        super().__init__(core, ctx, piece)
+        self._opening: dict[int, int] = {}
+        """The number of the newest operation of each opening, by the conversation's pseudonym."""
+
     def origin_number(self, origin: Origin) -> int:
         known = self.core.log.number_of(origin)
         if known is not None:
@@ -279,6 +306,36 @@ class _FromHeadquarters(_Intake):
         is_theirs = headquarters is not None and headquarters.node == origin.node
         key = headquarters.public_key if headquarters is not None and is_theirs else _NO_KEY
         return self.core.log.add_origin(self.ctx.txn, origin, key, is_whole=False)
+
+    def take_history(self) -> Taken:
+        """Apply operations from before their conversation came into scope."""
+        for entry in self.piece.entries:
+            self._enter(entry)
+        return Taken(self.piece.upto)
+
+    def follow_up(self, op: Op, body: BodyStruct, number: int) -> None:
+        """Note whose history is to be asked for, when somebody at home here joins."""
+        sites = self.core.sites
+        is_first = self._is_of_opening(op, body, number)
+        if isinstance(body, ConversationMember):
+            is_joining = body.role and (body.opening or body.since in (0, op.key))
+            if is_joining and not is_first and sites.is_home(body.person):
+                history.owe(self.ctx.txn, op.pseudonym, number)
+        elif isinstance(body, PersonHome) and body.node == sites.node:
+            for each in self.core.conversations.current(op.stream.id):
+                known = self.core.conversations.get(each)
+                if known is not None:
+                    history.owe(self.ctx.txn, known.pseudonym, number)
+
+    def _is_of_opening(self, op: Op, body: BodyStruct, number: int) -> bool:
+        """Tell whether nothing can have been said in a conversation before this operation.
+
+        So it is when it follows its beginning, in this piece and with nothing in between.
+        """
+        if isinstance(body, ConversationCreated) or self._opening.get(op.pseudonym) == number - 1:
+            self._opening[op.pseudonym] = number
+            return True
+        return False
 
     def confirm(self, run: Own) -> None:
         pending.confirm(self.ctx.txn, self.core.log, run)
@@ -300,6 +357,11 @@ class _FromHeadquarters(_Intake):
         return not merge.beats(arriving, self._side(holder))
 
 
+def _lane(carried: Lane, kind: int) -> Lane:
+    """Return the lane to log an operation in: the one that carried it, if that is numbered."""
+    return carried if carried in NUMBERED else lane(kind)
+
+
 def _in_order(piece: Piece) -> Iterator[Entry | Own]:
     """Yield entries and runs of own operations in the order of arrival."""
 
@@ -319,9 +381,7 @@ def _body(envelope: Envelope, shipment: Shipment) -> BodyStruct | None:
         return None
 
 
-def _lane(envelope: Envelope, body: BodyStruct | None) -> Lane:
-    is_urgent = isinstance(body, Message) and body.priority == "urgent"
-    return lane(envelope.kind, is_urgent=is_urgent)
-
-
-DECISIONS: Final[dict[type, Callable[[Any, Context, Any], Any]]] = {TakePiece: take}
+DECISIONS: Final[dict[type, Callable[[Any, Context, Any], Any]]] = {
+    TakePiece: take,
+    NoteHistory: note_history,
+}

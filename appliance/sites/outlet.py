@@ -6,18 +6,17 @@ branch's scope. Nothing is queued for anybody: a piece is read when the line has
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
-from appliance.sites import arrivals, prelude
-from appliance.sites.arrivals import Arrival
+from appliance.sites import prelude
 from appliance.sites.reach import Reach, reach
 from appliance.sites.scope import Scope
-from store import shipping
+from store import order, shipping
 from store.engine.contract import Reader
 from store.ids import Origin
 from store.logreader import LogReader
 from store.oplog import Op
+from store.order import Placed
 from store.records import Record
 from store.shipping import Shipment
 from store.tables import LOG
@@ -61,7 +60,7 @@ def own_piece(
         upto = min(end, after + SCANNED_ROWS)
     if upto <= after:
         return None
-    return Piece(lane, after, upto, (Origin(log.node, head.incarnation),), tuple(entries))
+    return Piece(lane, after, upto, (log.own,), tuple(entries))
 
 
 def scoped_piece(
@@ -78,13 +77,13 @@ def scoped_piece(
 
     ``peer`` is the branch with its present incarnation: that part of the log it has itself.
     """
-    start = arrivals.start(reader)
+    start = order.start(reader)
     if start is None or upto <= after:
         return None
     if after + 1 < start:
         return prelude.registers(core, reader, scope, lane, after, min(start - 1, upto))
     builder = _Builder(core, reader, scope, peer, lane, after)
-    for scanned, row in enumerate(arrivals.after(reader, after, SCANNED_ROWS), start=1):
+    for scanned, row in enumerate(order.after(reader, after, SCANNED_ROWS), start=1):
         if row.pos > upto:
             builder.upto = upto
             break
@@ -122,7 +121,7 @@ class _Builder:
         """How many operations it holds."""
         return len(self._entries)
 
-    def add(self, row: Arrival) -> None:
+    def add(self, row: Placed) -> None:
         """Take in one arrival, if it is of the lane and concerns the branch."""
         self.upto = row.pos
         if row.lane != self._lane:
@@ -153,7 +152,7 @@ class _Builder:
         self._entries.append(Entry(number, index, shipment))
         self.spent += _weight(shipment)
 
-    def _note_own(self, row: Arrival) -> None:
+    def _note_own(self, row: Placed) -> None:
         """Note one of the branch's own operations, in a run with the one before if it can be."""
         if self._lane is not Lane.CONTROL:
             return
@@ -165,7 +164,7 @@ class _Builder:
         self._own.append(Own(row.seq, row.pos, 1))
 
 
-def _opened(log: LogReader, reader: Reader, row: Arrival) -> tuple[Op | None, Shipment]:
+def _opened(log: LogReader, reader: Reader, row: Placed) -> tuple[Op | None, Shipment]:
     record = Record.unpack(reader.get(LOG.key(row.origin, row.seq)) or b"")
     entry = log.entry(reader, row.origin, record)
     shipment = log.ship(reader, row.origin, record)
@@ -174,10 +173,10 @@ def _opened(log: LogReader, reader: Reader, row: Arrival) -> tuple[Op | None, Sh
 
 def _stays(shipment: Shipment) -> bool:
     """Tell whether an operation leaves its site as a commitment only."""
-    if shipment.stream is None:
+    envelope = shipping.envelope_of(shipment)
+    if envelope is None or shipment.stream is None:
         return False
-    kind = shipping.envelope_of(shipment).kind
-    return reach(kind, shipment.stream.kind) is Reach.SITE
+    return reach(envelope.kind, shipment.stream.kind) is Reach.SITE
 
 
 def _weight(shipment: Shipment) -> int:

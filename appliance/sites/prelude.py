@@ -17,7 +17,6 @@ from appliance.operations import ConversationMember, Kind, decode
 from appliance.sites.scope import Scope
 from store.engine.contract import Reader
 from store.errors import PartGoneError
-from store.ids import StreamKind
 from store.oplog import Op
 from store.records import Record
 from store.shipping import Shipment
@@ -45,9 +44,7 @@ def before(core: Core, reader: Reader, scope: Scope, op: Op) -> Iterator[Placed]
                 yield origin, core.log.ship(reader, origin, record)
 
 
-def registers(
-    core: Core, reader: Reader, scope: Scope, lane: Lane, after: int, upto: int
-) -> Piece:
+def registers(core: Core, reader: Reader, scope: Scope, lane: Lane, after: int, upto: int) -> Piece:
     """Return what was in force before the order of arrival was kept, as far as ``upto``.
 
     O(registers) for each call.
@@ -94,9 +91,7 @@ def _all_registers(reader: Reader) -> Iterator[tuple[int, int, Record]]:
     return _records(reader, REGISTER.span())
 
 
-def _records(
-    reader: Reader, span: tuple[bytes, bytes]
-) -> Iterator[tuple[int, int, Record]]:
+def _records(reader: Reader, span: tuple[bytes, bytes]) -> Iterator[tuple[int, int, Record]]:
     """Yield position, origin and row of each register's operation; marks are left out."""
     for key, value in reader.range(*span):
         if REGISTER.columns(key)[1] in (Kind.READ, Kind.DELIVERED):

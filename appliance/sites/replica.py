@@ -12,14 +12,15 @@ from typing import Any
 
 from appliance.context import SITE, Actor
 from appliance.core import Core
-from appliance.sites import outlet, upstream
+from appliance.sites import history, outlet, upstream
 from appliance.sites.commands import Taken, TakePiece
-from appliance.sites.upstream import UPSTREAM
 from appliance.sites.scope import Scope
+from appliance.sites.upstream import UPSTREAM
 from store import cursors, reading
 from store.engine.contract import Engine, Reader
-from store.ids import Origin
+from store.ids import Origin, Stream
 from sync.pieces import NUMBERED, Cursors, Lane, Piece, Standing
+from sync.session import Chapter
 
 Execute = Callable[[Actor, Any], Awaitable[Any]]
 """Decides and commits a command; returns its reply once it is durable."""
@@ -43,8 +44,10 @@ class SiteReplica(ABC):
     def begin(self, peer: Standing) -> None:
         """Take note of where the peer stands, as a connection begins."""
         self._peer = peer.origin
-        own = Origin(self._core.log.node, self._core.log.head.incarnation)
-        self._read = dict(zip(NUMBERED, peer.cursors if peer.peer == own else Cursors(), strict=True))
+        own = self._core.log.own
+        self._read = dict(
+            zip(NUMBERED, peer.cursors if peer.peer == own else Cursors(), strict=True)
+        )
 
     @abstractmethod
     def standing(self) -> Standing:
@@ -83,8 +86,7 @@ class SiteReplica(ABC):
 
     def _standing(self, peer: Origin, applied: Cursors) -> Standing:
         head = self._core.log.head
-        own = Origin(self._core.log.node, head.incarnation)
-        return Standing(own, head.seq, head.chain, peer, applied)
+        return Standing(self._core.log.own, head.seq, head.chain, peer, applied)
 
 
 class BranchReplica(SiteReplica):
@@ -100,6 +102,18 @@ class BranchReplica(SiteReplica):
         """Return the newest own seq."""
         del lane
         return self._core.log.head.seq
+
+    def history(self, stream: Stream, before: int, limit: int, budget_bytes: int) -> Chapter | None:
+        """Return None: headquarters has everything of a branch."""
+        del stream, before, limit, budget_bytes
+        return None
+
+    def owed(self) -> list[tuple[Stream, int]]:
+        """Return the conversations whose history is to be asked for, and before which position."""
+        with self._engine.snapshot() as reader:
+            found = list(history.owed(reader))
+        named = ((self._core.streams.stream(each), before) for each, before in found)
+        return [(stream, before) for stream, before in named if stream is not None]
 
     def _piece(self, reader: Reader, lane: Lane, after: int, budget_bytes: int) -> Piece | None:
         limit = self._limit(lane, self._core.log.head.seq)
@@ -131,4 +145,13 @@ class HeadquartersReplica(SiteReplica):
         limit = self._limit(lane, self._core.applied(reader))
         return outlet.scoped_piece(
             self._core, reader, self._scope, self._peer, lane, after, limit, budget_bytes
+        )
+
+    def history(self, stream: Stream, before: int, limit: int, budget_bytes: int) -> Chapter | None:
+        """Return the newest operations of a conversation before a position of headquarters."""
+        return reading.read(
+            self._engine,
+            lambda reader: history.chapter(
+                self._core, reader, self._scope, self._peer, stream, before, limit, budget_bytes
+            ),
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -23,11 +24,11 @@ from appliance.operations import (
     SiteSecret,
     encode,
 )
-from appliance.sites.commands import TakePiece
-from appliance.sites.replica import BranchReplica, HeadquartersReplica, SiteReplica
+from appliance.site import Site
+from appliance.sites.commands import NoteHistory, TakePiece
+from appliance.sites.replica import BranchReplica, HeadquartersReplica
 from appliance.sites.scope import Scope
 from appliance.sites.upstream import UPSTREAM
-from appliance.site import Site
 from store import cursors, hlc
 from store.engine.txn import Txn
 from store.ids import SITE_STREAM, Stream, StreamKind
@@ -127,7 +128,7 @@ class Organisation:
 
     # --- carrying ---------------------------------------------------------------------------------
 
-    def replicas(self, branch: Place) -> tuple[SiteReplica, SiteReplica]:
+    def replicas(self, branch: Place) -> tuple[BranchReplica, HeadquartersReplica]:
         """Return what sends to headquarters, and what sends to the branch, as a link begins."""
 
         async def execute(actor: Any, command: Any) -> Any:
@@ -144,9 +145,13 @@ class Organisation:
     ) -> bool:
         """Carry one piece of a lane; tell whether there was one."""
         up, down = self.replicas(branch)
-        source, (sender, receiver) = (up, (branch, self.hub)) if is_up else (
-            down,
-            (self.hub, branch),
+        source, (sender, receiver) = (
+            (up, (branch, self.hub))
+            if is_up
+            else (
+                down,
+                (self.hub, branch),
+            )
         )
         with receiver.reading() as reader:
             number = UPSTREAM
@@ -161,6 +166,22 @@ class Organisation:
         receiver.do(SITE, TakePiece(sender.node, sender.core.log.own, piece))
         return True
 
+    def recollect(self, branch: Place) -> bool:
+        """Ask for the history that a branch owes itself; tell whether there was any."""
+        up, down = self.replicas(branch)
+
+        owed = up.owed()
+        for stream, before in owed:
+            is_end = False
+            while not is_end:
+                chapter = down.history(stream, before, 5, BUDGET_BYTES)
+                assert chapter is not None
+                own = self.hub.core.log.own
+                branch.do(SITE, TakePiece(self.hub.node, own, chapter.piece))
+                before, is_end = chapter.before, chapter.is_end
+                branch.do(SITE, NoteHistory(stream, before, is_end))
+        return bool(owed)
+
     def settle(self, dice: Random | None = None) -> None:
         """Carry pieces until nothing moves any more."""
         ways = [(b, lane, up) for b in self.branches for lane in NUMBERED for up in (True, False)]
@@ -172,6 +193,8 @@ class Organisation:
             for branch, lane, is_up in ways:
                 while self.carry(branch, lane, is_up=is_up):
                     moved = True
+            for branch in self.branches:
+                moved |= self.recollect(branch)
         for place in self.places:
             place.meet()
 
@@ -234,7 +257,7 @@ def view(place: Place) -> dict[str, Any]:
 
 
 def _conversation(core: Any, reader: Any, known: Any) -> dict[str, Any]:
-    read = lambda origin, seq: core.log.read(reader, origin, seq)  # noqa: E731
+    read = partial(core.log.read, reader)
     shown = []
     for entry in timeline.entries(reader, known.pseudonym, [(0, hlc.LIMIT)], 0, hlc.LIMIT):
         op = read(entry.origin, entry.id.seq)
@@ -246,9 +269,7 @@ def _conversation(core: Any, reader: Any, known: Any) -> dict[str, Any]:
         "class": known.retention_class,
         "created": known.created.id,
         "archived": known.archived,
-        "members": {
-            each.person: (each.role, each.intervals) for each in known.members.values()
-        },
+        "members": {each.person: (each.role, each.intervals) for each in known.members.values()},
         "timeline": shown,
         "read": {
             each.person: receipts.get(reader, known.pseudonym, each.pseudonym).read_key

@@ -20,7 +20,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from appliance.messaging import timeline
 from store import hlc
-from store.ids import OpId
 from sync.pieces import NUMBERED
 from tests.appliance.sites.harness import Organisation, Place
 from transports.wire import schema
@@ -66,9 +65,7 @@ class Sites(RuleBasedStateMachine):
         for (_login, conv), names in self.sent.items():
             known = core.conversations.get(conv)
             with hub.reading() as reader:
-                rows = timeline.entries(
-                    reader, known.pseudonym, [(0, hlc.LIMIT)], 0, hlc.LIMIT
-                )
+                rows = timeline.entries(reader, known.pseudonym, [(0, hlc.LIMIT)], 0, hlc.LIMIT)
                 shown = [entry.id.pack() for entry in rows]
             assert [name for name in shown if name in set(names)] == names
 
@@ -160,7 +157,9 @@ class Sites(RuleBasedStateMachine):
     def change(self, login: str, pick: int, change: str, other: str, on: bool) -> None:
         conv = self.conversation(login, pick)
         if conv is not None:
-            person = self.place(login).ids(other)[0] if change in ("add", "remove", "role") else None
+            person = (
+                self.place(login).ids(other)[0] if change in ("add", "remove", "role") else None
+            )
             role = "owner" if on else "member"
             title = f"by {login}"
             self.ask(
