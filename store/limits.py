@@ -23,6 +23,9 @@ FENCE_BLOCK = 1_024
 CLOCK_AHEAD_MS = 300_000
 """How far a foreign clock may be ahead and still advance ours, in milliseconds."""
 
+REPLAY_PLACES = 1_000_000
+"""Operations of other sites that a replay puts in order at once; twice 64 bytes for each."""
+
 PSEUDONYM_TRIES = 8
 """Random pseudonyms tried before the entropy source counts as broken."""
 

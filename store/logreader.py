@@ -11,19 +11,22 @@ from operator import attrgetter
 from typing import ClassVar
 
 from store import envelope as envelopes
-from store import ops
+from store import limits, ops
 from store import origins as origin_rows
 from store.engine.contract import Reader
 from store.errors import IntegrityError, PartGoneError, StoreError
 from store.ids import OpId, Origin, Stream
 from store.ops import Entry, Op, Remnant
 from store.origins import OriginRow
-from store.records import AHEAD, TIMELINE, Parts, PartState, Record, lane_of
+from store.records import AHEAD, TIMELINE, Parts, PartState, Record, lane_of, pos_of
 from store.shipping import Shipment
 from store.skeleton import Skeleton, op_hash
 from store.streams import Streams, feed_stream
 from store.tables import LOG
 from store.vault import Vault
+
+_POS_BYTES = 8
+_NO_BOUND = b"\xff" * (_POS_BYTES + 1)
 
 
 class UnknownOpError(StoreError):
@@ -92,8 +95,9 @@ class LogReader:
 
     def replay(self, reader: Reader) -> Iterator[Entry]:
         """Yield every operation of every origin in the order applied here, as ``scan`` does."""
-        scans = (self.scan(reader, number) for number in list(self._origins))
-        return merge(*scans, key=attrgetter("pos"))
+        own = [number for number, row in self._origins.items() if row.is_own]
+        scans = (self.scan(reader, number) for number in own)
+        return merge(*scans, self._arrived(reader), key=attrgetter("pos"))
 
     def records(
         self, reader: Reader, origin: int, first: int = 1, last: int | None = None
@@ -192,6 +196,39 @@ class LogReader:
             record.pos,
             record.flags,
         )
+
+    def _arrived(self, reader: Reader) -> Iterator[Entry]:
+        """Yield what came from other sites by position, which is in no order of their numbers."""
+        after = b""
+        while places := self._places(reader, after):
+            for place in places:
+                key = place[_POS_BYTES:]
+                value = reader.get(key)
+                assert value is not None, "a snapshot does not change"
+                yield self.entry(reader, LOG.columns(key)[0], Record.unpack(value))
+            if len(places) < limits.REPLAY_PLACES:
+                return
+            after = places[-1]
+
+    def _places(self, reader: Reader, after: bytes) -> list[bytes]:
+        """Return position and key of the next rows of other sites, in order.
+
+        At most ``REPLAY_PLACES``, so that memory is bounded. Cost: all their rows are passed.
+        """
+        found: list[bytes] = []
+        bound = _NO_BOUND
+        foreign = [number for number, row in self._origins.items() if not row.is_own]
+        for number in foreign:
+            for key, value in reader.range(*LOG.span(number)):
+                place = pos_of(value) + key
+                if after < place < bound:
+                    found.append(place)
+                    if len(found) == 2 * limits.REPLAY_PLACES:
+                        found.sort()
+                        del found[limits.REPLAY_PLACES :]
+                        bound = found[-1]
+        found.sort()
+        return found[: limits.REPLAY_PLACES]
 
     def _stream(self, record: Record) -> Stream:
         stream = self._streams.stream(record.locator.stream)

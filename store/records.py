@@ -63,6 +63,7 @@ _FLAGS = TIMELINE | LATE | LANE | QUARANTINED | AHEAD
 _HEADER = struct.Struct(f">BHBBB{SKELETON_BYTES}s32sQQIH")
 _FLAGS_OFFSET = 5
 _SKELETON_OFFSET = 6
+_POS = slice(136, 144)
 _PLAIN = struct.Struct(">B16sI")
 _WHOLE = 1
 _ENVELOPE_ONLY = 2
@@ -150,6 +151,11 @@ def lane_of(data: bytes) -> int:
     if len(data) < HEADER_BYTES or data[0] != VERSION:
         raise FormatError("not a log record")
     return (data[_FLAGS_OFFSET] & LANE) >> LANE_SHIFT
+
+
+def pos_of(data: bytes) -> bytes:
+    """Return the position in a row as its eight big-endian bytes, and look at nothing else."""
+    return data[_POS]
 
 
 def states(envelope: PartState, body: PartState) -> int:
