@@ -95,7 +95,7 @@ class LogReader:
 
     def replay(self, reader: Reader) -> Iterator[Entry]:
         """Yield every operation of every origin in the order applied here, as ``scan`` does."""
-        own = [number for number, row in self._origins.items() if row.is_own]
+        own = [number for number, row in self.origins.items() if row.is_own]
         scans = (self.scan(reader, number) for number in own)
         return merge(*scans, self._arrived(reader), key=attrgetter("pos"))
 
@@ -217,7 +217,7 @@ class LogReader:
         """
         found: list[bytes] = []
         bound = _NO_BOUND
-        foreign = [number for number, row in self._origins.items() if not row.is_own]
+        foreign = [number for number, row in self.origins.items() if not row.is_own]
         for number in foreign:
             for key, value in reader.range(*LOG.span(number)):
                 place = pos_of(value) + key

@@ -19,6 +19,7 @@ from store.oplog import Draft, Op, Remnant
 from store.records import PartState
 from store.shipping import Shipment
 from store.tables import Table
+from store.vault import STANDARD
 from tests.store.logbox import Box, conversation, founding, message, privileged
 from tests.store.sitepair import (
     about,
@@ -223,12 +224,21 @@ def test_a_body_that_was_dropped_comes_back_to_its_envelope() -> None:
     assert shipped(receiver, number=number) == [envelope_only]
     assert receiver.findings() == []
     assert receive(receiver, number, envelope_only) == [None]
+    receiver.read(lambda txn: ends_the_old_key(receiver, txn, number, whole))
     (again,) = receive(receiver, number, whole)
     assert isinstance(again, Op)
     assert (again.body, again.pos) == (b"\x91\xa2hi", 1)
     assert receiver.findings() == []
     assert receiver.log.head.pos == 1
     assert shipped(receiver, number=number) == [whole]
+
+
+def ends_the_old_key(box: Box, txn: Txn, number: int, whole: Shipment) -> None:
+    """The key of the envelope alone would open it still when the new one is destroyed."""
+    assert box.vault.begin_switch(txn) is None
+    box.log.receive(txn, number, whole, retention_class=STANDARD, now_ms=0, lane=2)
+    assert box.vault.begin_switch(txn) is not None
+    txn.rollback(0)
 
 
 def drop_body(box: Box, txn: Txn, number: int = 1) -> None:
