@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from store import merkle, segments
+from store import merkle, segments, shipping
 from store.attestation import Prefix
 from store.errors import EquivocationError, ForgedError, FormatError, IntegrityError
 from store.limits import SEGMENT_MS, SEGMENT_OPS
@@ -16,14 +16,16 @@ from store.logcheck import Problem
 from store.records import Record
 from store.segments import Statement
 from store.skeleton import CHAIN_START
-from store.tables import LOG, SEGMENT, Table
+from store.tables import FEED, LOG, SEGMENT, Table
 from tests.store.logbox import Box
 from tests.store.sitepair import (
     BRANCH_KEY,
     LANES,
     branch,
     headquarters,
+    held,
     join,
+    lane_of,
     note,
     receive,
     shipped,
@@ -108,6 +110,20 @@ def test_the_prefix_is_what_is_there_without_a_hole(sizes: list[int], rng: Rando
     head = sender.log.head
     assert prefix(receiver, number) == prefix(sender, 1) == (head.seq, head.chain)
     assert receiver.findings() == []
+
+
+def test_what_is_filled_in_later_changes_nothing_that_was_proved() -> None:
+    sender, receiver = made(2), headquarters()
+    number = join(receiver, sender)
+    whole = shipped(sender)
+    for each in whole:
+        receive(receiver, number, shipping.bare(each), lane=lane_of(each))
+    assert attest(receiver, number, statements(sender)[0])
+    before = prefix(receiver, number)
+    receive(receiver, number, *reversed(whole))
+    assert prefix(receiver, number) == before == prefix(sender, 1)
+    assert receiver.findings() == []
+    assert held(receiver, number) == held(sender, 1)
 
 
 def test_a_segment_of_full_size_is_proved() -> None:
@@ -247,6 +263,15 @@ def test_a_row_under_another_number_is_found() -> None:
 def test_a_chain_stands_only_where_a_segment_ends() -> None:
     rows = {seq: Record.unpack(SHARED.medium.rows[LOG.key(2, seq)]) for seq in range(1, 8)}
     assert [seq for seq, record in rows.items() if any(record.chain)] == [3, 5]
+
+
+def test_what_came_bare_accounts_for_no_row_of_a_view() -> None:
+    sender, receiver = made(3), headquarters()
+    number = join(receiver, sender)
+    (first, *_rest) = shipped(sender)
+    receive(receiver, number, shipping.bare(first), lane=0)
+    receiver.medium.rows[FEED.key(1, 1)] = b""
+    assert [finding.problem for finding in receiver.findings()] == [Problem.SURPLUS]
 
 
 def test_a_partial_origin_may_have_any_holes() -> None:
