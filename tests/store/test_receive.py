@@ -371,6 +371,15 @@ def test_commitments_are_computed_anew() -> None:
         assert shipping.bones(other, shipment)[1] != digest
 
 
+@pytest.mark.parametrize("lane", [-1, 4])
+def test_there_are_four_lanes(lane: int) -> None:
+    sender, receiver = filled(note(1, 2)), headquarters()
+    number = join(receiver, sender)
+    for each in (shipped(sender)[0], shipping.bare(shipped(sender)[0])):
+        with pytest.raises(ValueError, match="malformed"):
+            receive(receiver, number, each, lane=lane)
+
+
 def test_nothing_readable_of_a_shipment_is_shown() -> None:
     sender = branch()
     sender.append(message(body=b"canary"))
