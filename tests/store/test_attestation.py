@@ -12,7 +12,7 @@ from store import merkle, segments, shipping
 from store.attestation import Prefix
 from store.errors import EquivocationError, ForgedError, FormatError, IntegrityError
 from store.limits import SEGMENT_MS, SEGMENT_OPS
-from store.logcheck import Problem
+from store.logcheck import Finding, Problem
 from store.records import Record
 from store.segments import Statement
 from store.skeleton import CHAIN_START
@@ -182,6 +182,12 @@ def test_a_site_that_signs_two_histories_is_noticed() -> None:
     ):
         with pytest.raises(EquivocationError):
             attest(receiver, number, signed(other))
+    hashes = [
+        entry.op_hash for entry in receiver.read(lambda r: list(receiver.log.scan(r, number)))
+    ]
+    over = statement._replace(first=3, size=2, root=merkle.root(hashes[2:4]))
+    with pytest.raises(EquivocationError):
+        attest(receiver, number, signed(over))
     assert attest(receiver, number, signed(statement._replace(first=7))) is False
     assert attest(receiver, number, second)
 
@@ -272,6 +278,19 @@ def test_what_came_bare_accounts_for_no_row_of_a_view() -> None:
     receive(receiver, number, shipping.bare(first), lane=0)
     receiver.medium.rows[FEED.key(1, 1)] = b""
     assert [finding.problem for finding in receiver.findings()] == [Problem.SURPLUS]
+
+
+def test_positions_rise_within_each_lane_of_a_whole_origin() -> None:
+    sender, receiver = made(5), headquarters()
+    number = join(receiver, sender)
+    bare = [shipping.bare(each) for each in shipped(sender)]
+    for shipment, lane in ((bare[4], 1), (bare[0], 0), (bare[1], 0)):
+        receive(receiver, number, shipment, lane=lane)
+    assert receiver.findings() == []
+    key = LOG.key(number, 2)
+    record = Record.unpack(receiver.medium.rows[key])
+    receiver.medium.rows[key] = record._replace(pos=record.pos - 1).pack()
+    assert receiver.findings() == [Finding(number, 2, Problem.POSITION)]
 
 
 def test_a_partial_origin_may_have_any_holes() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from store import feeds, hlc, shipping
+from store import feeds, hlc, records, shipping
 from store.destruction import destroy, destroy_body
 from store.engine.txn import Txn
 from store.errors import EquivocationError, FormatError, IntegrityError
@@ -18,7 +18,7 @@ from store.limits import BODY_BYTES, CLOCK_AHEAD_MS
 from store.oplog import Draft, Op, Remnant
 from store.records import PartState
 from store.shipping import Shipment
-from store.tables import Table
+from store.tables import LOG, TREE, Table
 from store.vault import STANDARD
 from tests.store.logbox import Box, conversation, founding, message, privileged
 from tests.store.sitepair import (
@@ -218,16 +218,18 @@ def test_a_body_that_was_dropped_comes_back_to_its_envelope() -> None:
     sender.commit(lambda txn: drop_body(sender, txn))
     (envelope_only,) = shipped(sender)
     assert envelope_only.body is None
-    (op,) = receive(receiver, number, envelope_only)
+    (op,) = receive(receiver, number, envelope_only, late=True)
     assert isinstance(op, Op)
-    assert op.body is None
+    assert (op.body, op.late) == (None, True)
+    assert TREE.key(STANDARD) not in receiver.rows()  # as long as its stream, not as a message
     assert shipped(receiver, number=number) == [envelope_only]
     assert receiver.findings() == []
     assert receive(receiver, number, envelope_only) == [None]
     receiver.read(lambda txn: ends_the_old_key(receiver, txn, number, whole))
     (again,) = receive(receiver, number, whole)
     assert isinstance(again, Op)
-    assert (again.body, again.pos) == (b"\x91\xa2hi", 1)
+    assert (again.body, again.pos, again.late) == (b"\x91\xa2hi", 1, True)
+    assert TREE.key(STANDARD) in receiver.rows()
     assert receiver.findings() == []
     assert receiver.log.head.pos == 1
     assert shipped(receiver, number=number) == [whole]
@@ -262,6 +264,27 @@ def test_what_was_destroyed_never_comes_back(is_all: bool) -> None:
     before = receiver.rows()
     assert receive(receiver, number, *shipped(sender)) == [None]
     assert receiver.rows() == before
+
+
+def test_a_destroyed_body_stays_so_when_its_envelope_comes_back() -> None:
+    sender, receiver = filled(note(1, 2)), headquarters()
+    number = join(receiver, sender)
+    (whole,) = shipped(sender)
+    receive(receiver, number, whole)
+    receiver.commit(lambda txn: drop_body(receiver, txn, number))
+
+    def leave_scope(txn: Txn) -> None:
+        (_seq, record) = next(receiver.log.records(txn, number))
+        gone = records.repack(record, PartState.DROPPED, PartState.DESTROYED, record.locator, b"")
+        txn.put(LOG.key(number, 1), gone)
+
+    receiver.commit(leave_scope)
+    (op,) = receive(receiver, number, whole)
+    assert isinstance(op, Op)
+    assert op.body is None
+    assert receiver.read(lambda reader: receiver.log.read(reader, number, 1)) == op
+    assert receive(receiver, number, whole) == [None]
+    assert receiver.findings() == []
 
 
 def test_the_same_name_with_another_content_is_refused() -> None:
