@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from store import feeds, hlc, records, shipping
+from store import cursors, feeds, hlc, records, shipping
 from store.destruction import destroy, destroy_body
 from store.engine.txn import Txn
 from store.errors import EquivocationError, FormatError, IntegrityError
+from store.faults import CutAt, PowerCut
 from store.heads import newest_pos
 from store.ids import Origin, Stream, StreamKind
 from store.limits import BODY_BYTES, CLOCK_AHEAD_MS
@@ -448,3 +449,42 @@ def test_a_new_incarnation_goes_on_beside_what_was_received() -> None:
     assert (own.origin, own.pos) == (3, 4)
     assert receiver.open().log.head.pos == 4
     assert receiver.findings() == []
+
+
+def test_no_crash_point_loses_or_doubles_what_a_cursor_counts() -> None:
+    sender = filled(*[note(1 + n % 2, 2) for n in range(9)])
+    whole = shipped(sender)
+
+    def prepared() -> tuple[Box, int]:
+        receiver = headquarters()
+        return receiver, join(receiver, sender)
+
+    def go_on(receiver: Box, number: int) -> None:
+        """Receive what the cursor does not count yet, three at a time."""
+        while (at := receiver.read(lambda reader: cursors.get(reader, number, 2))) < len(whole):
+
+            def piece(txn: Txn, at: int = at) -> None:
+                now = receiver.clock.wall_ms()
+                for shipment in whole[at : at + 3]:
+                    entry = receiver.log.receive(
+                        txn, number, shipment, retention_class=STANDARD, now_ms=now, lane=2
+                    )
+                    assert entry is not None
+                cursors.put(txn, number, 2, at + 3)
+
+            receiver.commit(piece)
+
+    counting = CutAt()
+    receiver, number = prepared()
+    receiver.medium.probe = receiver.data.probe = counting
+    go_on(receiver, number)
+    assert {"batch", "committed"} <= set(counting.seen)
+    for cut in range(counting.count):
+        receiver, number = prepared()
+        receiver.medium.probe = receiver.data.probe = CutAt(cut)
+        with pytest.raises(PowerCut):
+            go_on(receiver, number)
+        go_on(receiver.crash(cut).open(), number)
+        assert held(receiver, number) == held(sender, 1)
+        assert positions(receiver) == list(range(1, 10))
+        assert receiver.findings() == []
