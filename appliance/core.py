@@ -44,7 +44,6 @@ from appliance.operations import (
 from appliance.policy.clock import Reading
 from appliance.sites import intake
 from appliance.sites.registry import Sites
-from appliance.sites.upstream import UPSTREAM
 from store import cursors, feeds, heads
 from store.engine.contract import Reader
 from store.engine.txn import Txn
@@ -219,7 +218,7 @@ class Core:
     def append(self, txn: Txn, draft: Draft, body: BodyStruct, now_ms: int) -> Op:
         """Append one operation and let rows and memory follow."""
         if self.sites.is_branch:
-            seen = cursors.get(txn, UPSTREAM, Lane.CONTROL)
+            seen = cursors.get(txn, cursors.PEER, Lane.CONTROL)
             draft = msgspec.structs.replace(draft, seen=seen)
         if draft.kind == Kind.SITE_INVITED:
             self.log.keep_order(txn)

@@ -144,8 +144,7 @@ def _seal(txn: Txn, vault: Vault, pseudonym: int, flags: int, arrival: Arrival) 
 
 def _flags(arrival: Arrival, envelope: Envelope | None = None) -> int:
     """Return the row's flags; without an envelope nothing is known of time and timeline."""
-    lane = arrival.lane if arrival.known is None else arrival.known.lane
-    flags = lane << records.LANE_SHIFT
+    flags = records.lane_flags(arrival.lane if arrival.known is None else arrival.known.lane)
     if arrival.late:
         flags |= records.LATE
     if arrival.is_quarantined:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from store import canonical, feeds, merkle, notes, segments
 from store import origins as origin_rows
-from store.arrivals import NO_CHAIN
+from store.arrivals import NO_CHAIN, NOWHERE
 from store.engine.contract import Reader
 from store.errors import FormatError, IntegrityError, PartGoneError
 from store.feeds import FeedHead
@@ -185,7 +185,8 @@ def _parts(
             yield Problem.KEY
         return
     if record.envelope_state is not PartState.PRESENT:
-        views.miss()
+        if record.locator != NOWHERE:
+            views.miss()
         return
     skeleton = Skeleton.unpack(record.skeleton)
     try:

@@ -224,7 +224,7 @@ class OpLog(LogReader):
         digest = skeleton.op_hash(bones)
         stream = draft.stream or Stream(StreamKind.CONVERSATION, digest[:ID_BYTES])
         pseudonym = self._streams.ensure(txn, stream, now_ms)
-        flags = draft.lane << records.LANE_SHIFT
+        flags = records.lane_flags(draft.lane)
         if ops.is_in_timeline(
             draft.stream,
             draft.op_class,

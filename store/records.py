@@ -142,6 +142,14 @@ def skeleton_of(data: bytes) -> bytes:
     return data[_SKELETON_OFFSET : _SKELETON_OFFSET + SKELETON_BYTES]
 
 
+def lane_flags(lane: int) -> int:
+    """Return the flags that say a lane; raises ``ValueError`` unless it is 0 to 3."""
+    flags = lane << LANE_SHIFT
+    if flags & ~LANE:
+        raise ValueError("malformed")
+    return flags
+
+
 def lane_of(data: bytes) -> int:
     """Return the lane in a row, and look at nothing else of it.
 

@@ -93,7 +93,7 @@ class _Intake:
         self.core = core
         self.ctx = ctx
         self.piece = piece
-        self.number = upstream.UPSTREAM
+        self.number = cursors.PEER
 
     def take(self) -> Taken:
         """Apply what is new in the piece and move the cursor."""

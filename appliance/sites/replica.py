@@ -15,7 +15,6 @@ from appliance.core import Core
 from appliance.sites import history, outlet, upstream
 from appliance.sites.commands import Taken, TakePiece
 from appliance.sites.scope import Scope
-from appliance.sites.upstream import UPSTREAM
 from store import cursors, reading
 from store.engine.contract import Engine, Reader
 from store.ids import Origin, Stream
@@ -96,7 +95,7 @@ class BranchReplica(SiteReplica):
         """Return where this branch stands towards headquarters."""
         with self._engine.snapshot() as reader:
             peer = upstream.followed(reader)
-        return self._standing(peer or NOBODY, self._cursors(UPSTREAM))
+        return self._standing(peer or NOBODY, self._cursors(cursors.PEER))
 
     def head(self, lane: Lane) -> int:
         """Return the newest own seq."""

@@ -12,7 +12,6 @@ it recognises by name, and what headquarters has lost it sends again.
 from __future__ import annotations
 
 import struct
-from typing import Final
 
 from store import cursors
 from store.engine.contract import Reader
@@ -20,9 +19,6 @@ from store.engine.txn import Txn
 from store.ids import Origin
 from store.tables import meta_key
 from sync.pieces import NUMBERED
-
-UPSTREAM: Final = 0
-"""The origin number under which the cursors of headquarters' order are kept."""
 
 _KEY = meta_key("upstream")
 _ROW = struct.Struct(">16sQ")
@@ -40,4 +36,4 @@ def follow(txn: Txn, origin: Origin) -> None:
         return
     txn.put(_KEY, _ROW.pack(*origin))
     for lane in NUMBERED:
-        cursors.put(txn, UPSTREAM, lane, 0)
+        cursors.put(txn, cursors.PEER, lane, 0)

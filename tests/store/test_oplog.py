@@ -302,6 +302,8 @@ def test_a_rollback_over_a_timely_close_reopens_the_segment() -> None:
         message(counter=1 << 64),
         message(kind=1 << 16),
         message(stream=None),
+        message(lane=4),
+        message(lane=-1),
     ],
 )
 def test_malformed_drafts_are_refused_and_leave_nothing(draft: Draft) -> None:

@@ -8,17 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from store import feeds, hlc, shipping
+from store import cursors, feeds, hlc, records, shipping
 from store.destruction import destroy, destroy_body
 from store.engine.txn import Txn
 from store.errors import EquivocationError, FormatError, IntegrityError
+from store.faults import CutAt, PowerCut
 from store.heads import newest_pos
 from store.ids import Origin, Stream, StreamKind
 from store.limits import BODY_BYTES, CLOCK_AHEAD_MS
 from store.oplog import Draft, Op, Remnant
 from store.records import PartState
 from store.shipping import Shipment
-from store.tables import Table
+from store.tables import LOG, TREE, Table
+from store.vault import STANDARD
 from tests.store.logbox import Box, conversation, founding, message, privileged
 from tests.store.sitepair import (
     about,
@@ -217,18 +219,29 @@ def test_a_body_that_was_dropped_comes_back_to_its_envelope() -> None:
     sender.commit(lambda txn: drop_body(sender, txn))
     (envelope_only,) = shipped(sender)
     assert envelope_only.body is None
-    (op,) = receive(receiver, number, envelope_only)
+    (op,) = receive(receiver, number, envelope_only, late=True)
     assert isinstance(op, Op)
-    assert op.body is None
+    assert (op.body, op.late) == (None, True)
+    assert TREE.key(STANDARD) not in receiver.rows()  # as long as its stream, not as a message
     assert shipped(receiver, number=number) == [envelope_only]
     assert receiver.findings() == []
     assert receive(receiver, number, envelope_only) == [None]
+    receiver.read(lambda txn: ends_the_old_key(receiver, txn, number, whole))
     (again,) = receive(receiver, number, whole)
     assert isinstance(again, Op)
-    assert (again.body, again.pos) == (b"\x91\xa2hi", 1)
+    assert (again.body, again.pos, again.late) == (b"\x91\xa2hi", 1, True)
+    assert TREE.key(STANDARD) in receiver.rows()
     assert receiver.findings() == []
     assert receiver.log.head.pos == 1
     assert shipped(receiver, number=number) == [whole]
+
+
+def ends_the_old_key(box: Box, txn: Txn, number: int, whole: Shipment) -> None:
+    """The key of the envelope alone would open it still when the new one is destroyed."""
+    assert box.vault.begin_switch(txn) is None
+    box.log.receive(txn, number, whole, retention_class=STANDARD, now_ms=0, lane=2)
+    assert box.vault.begin_switch(txn) is not None
+    txn.rollback(0)
 
 
 def drop_body(box: Box, txn: Txn, number: int = 1) -> None:
@@ -252,6 +265,27 @@ def test_what_was_destroyed_never_comes_back(is_all: bool) -> None:
     before = receiver.rows()
     assert receive(receiver, number, *shipped(sender)) == [None]
     assert receiver.rows() == before
+
+
+def test_a_destroyed_body_stays_so_when_its_envelope_comes_back() -> None:
+    sender, receiver = filled(note(1, 2)), headquarters()
+    number = join(receiver, sender)
+    (whole,) = shipped(sender)
+    receive(receiver, number, whole)
+    receiver.commit(lambda txn: drop_body(receiver, txn, number))
+
+    def leave_scope(txn: Txn) -> None:
+        (_seq, record) = next(receiver.log.records(txn, number))
+        gone = records.repack(record, PartState.DROPPED, PartState.DESTROYED, record.locator, b"")
+        txn.put(LOG.key(number, 1), gone)
+
+    receiver.commit(leave_scope)
+    (op,) = receive(receiver, number, whole)
+    assert isinstance(op, Op)
+    assert op.body is None
+    assert receiver.read(lambda reader: receiver.log.read(reader, number, 1)) == op
+    assert receive(receiver, number, whole) == [None]
+    assert receiver.findings() == []
 
 
 def test_the_same_name_with_another_content_is_refused() -> None:
@@ -361,6 +395,15 @@ def test_commitments_are_computed_anew() -> None:
         assert shipping.bones(other, shipment)[1] != digest
 
 
+@pytest.mark.parametrize("lane", [-1, 4])
+def test_there_are_four_lanes(lane: int) -> None:
+    sender, receiver = filled(note(1, 2)), headquarters()
+    number = join(receiver, sender)
+    for each in (shipped(sender)[0], shipping.bare(shipped(sender)[0])):
+        with pytest.raises(ValueError, match="malformed"):
+            receive(receiver, number, each, lane=lane)
+
+
 def test_nothing_readable_of_a_shipment_is_shown() -> None:
     sender = branch()
     sender.append(message(body=b"canary"))
@@ -406,3 +449,42 @@ def test_a_new_incarnation_goes_on_beside_what_was_received() -> None:
     assert (own.origin, own.pos) == (3, 4)
     assert receiver.open().log.head.pos == 4
     assert receiver.findings() == []
+
+
+def test_no_crash_point_loses_or_doubles_what_a_cursor_counts() -> None:
+    sender = filled(*[note(1 + n % 2, 2) for n in range(9)])
+    whole = shipped(sender)
+
+    def prepared() -> tuple[Box, int]:
+        receiver = headquarters()
+        return receiver, join(receiver, sender)
+
+    def go_on(receiver: Box, number: int) -> None:
+        """Receive what the cursor does not count yet, three at a time."""
+        while (at := receiver.read(lambda reader: cursors.get(reader, number, 2))) < len(whole):
+
+            def piece(txn: Txn, at: int = at) -> None:
+                now = receiver.clock.wall_ms()
+                for shipment in whole[at : at + 3]:
+                    entry = receiver.log.receive(
+                        txn, number, shipment, retention_class=STANDARD, now_ms=now, lane=2
+                    )
+                    assert entry is not None
+                cursors.put(txn, number, 2, at + 3)
+
+            receiver.commit(piece)
+
+    counting = CutAt()
+    receiver, number = prepared()
+    receiver.medium.probe = receiver.data.probe = counting
+    go_on(receiver, number)
+    assert {"batch", "committed"} <= set(counting.seen)
+    for cut in range(counting.count):
+        receiver, number = prepared()
+        receiver.medium.probe = receiver.data.probe = CutAt(cut)
+        with pytest.raises(PowerCut):
+            go_on(receiver, number)
+        go_on(receiver.crash(cut).open(), number)
+        assert held(receiver, number) == held(sender, 1)
+        assert positions(receiver) == list(range(1, 10))
+        assert receiver.findings() == []

@@ -28,7 +28,6 @@ from appliance.site import Site
 from appliance.sites.commands import NoteHistory, TakePiece
 from appliance.sites.replica import BranchReplica, HeadquartersReplica
 from appliance.sites.scope import Scope
-from appliance.sites.upstream import UPSTREAM
 from store import cursors, hlc
 from store.engine.txn import Txn
 from store.ids import SITE_STREAM, Stream, StreamKind
@@ -154,7 +153,7 @@ class Organisation:
             )
         )
         with receiver.reading() as reader:
-            number = UPSTREAM
+            number = cursors.PEER
             if is_up:
                 origins = receiver.core.log.origins.items()
                 own = [n for n, row in origins if row.origin == sender.core.log.own]
