@@ -27,7 +27,7 @@ from appliance.operations import (
     decode,
 )
 from appliance.sites import history, merge, pending, upstream
-from appliance.sites.commands import GapError, NoteHistory, PieceError, Taken, TakePiece
+from appliance.sites.link_commands import GapError, NoteHistory, PieceError, Taken, TakePiece
 from appliance.sites.merge import Side
 from appliance.sites.reach import REACH, Reach, lane, may_come_from_branch, reach
 from store import cursors, hlc, shipping

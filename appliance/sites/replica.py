@@ -13,7 +13,7 @@ from typing import Any
 from appliance.context import SITE, Actor
 from appliance.core import Core
 from appliance.sites import history, outlet, upstream
-from appliance.sites.commands import Taken, TakePiece
+from appliance.sites.link_commands import Taken, TakePiece
 from appliance.sites.scope import Scope
 from store import cursors, reading
 from store.engine.contract import Engine, Reader

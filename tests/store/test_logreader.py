@@ -138,17 +138,18 @@ def test_origins_replay_together_in_the_order_applied() -> None:
     assert [entry.origin for entry in replayed] == [1, 1, 2, 2, 3, 3, 4]
 
 
-def test_replay_goes_by_position_not_by_origin() -> None:
+def test_replay_goes_on_through_incarnations_with_and_without_an_index_of_the_order() -> None:
     box = Box().create()
     box.append(message(), message())
     box.commit(box.log.renew)
-    box.append(message(), message())
-    for origin, seq, pos in ((1, 1, 1), (2, 1, 2), (2, 2, 3), (1, 2, 4)):
-        key = LOG.key(origin, seq)
-        row = box.medium.rows[key]
-        box.medium.rows[key] = row[:136] + pos.to_bytes(8, "big") + row[144:]
+    box.append(message())
+    box.commit(box.log.keep_order)
+    box.append(message())
+    box.commit(box.log.renew)
+    box.append(message())
     replayed = box.read(lambda reader: list(box.log.replay(reader)))
-    assert [(entry.origin, entry.pos) for entry in replayed] == [(1, 1), (2, 2), (2, 3), (1, 4)]
+    origins = [(1, 1), (1, 2), (2, 3), (2, 4), (3, 5)]
+    assert [(entry.origin, entry.pos) for entry in replayed] == origins
 
 
 def test_reading_works_from_another_thread_while_the_log_grows() -> None:

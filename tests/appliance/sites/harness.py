@@ -25,7 +25,7 @@ from appliance.operations import (
     encode,
 )
 from appliance.site import Site
-from appliance.sites.commands import NoteHistory, TakePiece
+from appliance.sites.link_commands import NoteHistory, TakePiece
 from appliance.sites.replica import BranchReplica, HeadquartersReplica
 from appliance.sites.scope import Scope
 from store import cursors, hlc
