@@ -59,7 +59,7 @@ def bones(origin: Origin, shipment: Shipment) -> tuple[bytes, bytes]:
 
     Raises ``FormatError`` for a shipment that no site makes.
     """
-    if not 1 <= shipment.seq < U64 or shipment.op_class not in _CLASSES:
+    if not 1 <= shipment.seq < U64 or not isinstance(shipment.op_class, OpClass):
         raise FormatError("an operation of an impossible number or class")
     op_id = OpId(*origin, shipment.seq)
     packed = skeleton.pack(shipment.op_class, op_id, *_commitments(shipment))
@@ -106,12 +106,8 @@ def _commitments_of_bare(shipment: Shipment) -> tuple[bytes, bytes]:
 
 def _check_stream(stream: Stream | None, envelope: Envelope) -> None:
     """Refuse a stream that is none, or another conversation than the envelope's."""
-    if stream is None or len(stream.id) != ID_BYTES or stream.kind not in _STREAM_KINDS:
+    if stream is None or len(stream.id) != ID_BYTES or not isinstance(stream.kind, StreamKind):
         raise FormatError("an operation without a stream")
     in_one = stream.kind is StreamKind.CONVERSATION and envelope.conversation
     if in_one and stream.id != envelope.conversation:
         raise FormatError("an operation of two conversations")
-
-
-_CLASSES = frozenset(OpClass)
-_STREAM_KINDS = frozenset(StreamKind)

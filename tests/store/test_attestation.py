@@ -15,7 +15,7 @@ from store.limits import SEGMENT_MS, SEGMENT_OPS
 from store.logcheck import Finding, Problem
 from store.records import Record
 from store.segments import Statement
-from store.skeleton import CHAIN_START
+from store.skeleton import CHAIN_START, OpClass
 from store.tables import FEED, LOG, SEGMENT, Table
 from tests.store.logbox import Box
 from tests.store.sitepair import (
@@ -155,7 +155,9 @@ def ready() -> tuple[Box, bytes]:
 READY = ready()
 
 
-@pytest.mark.parametrize("change", [{"body": b"\x91\x05"}, {"salt": bytes(16)}, {"op_class": 0}])
+@pytest.mark.parametrize(
+    "change", [{"body": b"\x91\x05"}, {"salt": bytes(16)}, {"op_class": OpClass.CONTROL}]
+)
 def test_what_came_otherwise_than_it_was_signed_is_noticed(change: dict[str, object]) -> None:
     sender, receiver = made(3), headquarters()
     number = join(receiver, sender)
