@@ -42,7 +42,7 @@ from appliance.operations import (
     encode,
 )
 from appliance.policy.clock import Reading
-from appliance.sites import intake
+from appliance.sites import decide_sites, intake
 from appliance.sites.registry import Sites
 from store import cursors, feeds, heads
 from store.engine.contract import Reader
@@ -81,6 +81,7 @@ DECISIONS: dict[type, Callable[[Context, Any], Any]] = {
     **directory_decide.DECISIONS,
     **MESSAGING,
     **health.DECISIONS,
+    **decide_sites.DECISIONS,
 }
 """Every command that can be decided, and the function that decides it."""
 

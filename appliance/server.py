@@ -7,7 +7,7 @@ run
  ├ probes             a durable write every few seconds, for /readyz
  ├ replicas           the keys' copies follow, each in a task of its own
  ├ disposal           the clock, the ledger, requests, and records whose time has come
- └ certificates       the leaf renews by itself
+ └ certificates       the leaf, and a branch's for headquarters, renew by themselves
 the writer's thread   started first, stopped last (none in a simulation: ``inline``)
 """
 
@@ -46,6 +46,8 @@ from appliance.network import Network, RealNetwork
 from appliance.operations import SecretSlot
 from appliance.replicas import FOLLOW_SECONDS, Place, Replicas, ReplicaStatus, places
 from appliance.site import Site
+from appliance.sites import applying, desk
+from appliance.sites.limits import RENEWAL_SECONDS
 from store.errors import StoreError
 from store.tables import URGENT
 from store.writer import Completion
@@ -201,6 +203,8 @@ class Appliance:
             nursery.start_soon(self._watch_seconds)
             nursery.start_soon(self._watch_probes)
             nursery.start_soon(self._watch_certificate)
+            if self.site.core.sites.is_branch and not self._inline:
+                nursery.start_soon(self._watch_admission)
             await nursery.start(self.replicas.run)
             await self.disposal.begin()
             nursery.start_soon(self.disposal.run)
@@ -317,6 +321,19 @@ class Appliance:
             self.health.certificate_until = identity.identity.not_after
             await trio.sleep(RENEWAL_CHECK_SECONDS)
 
+    async def _watch_admission(self) -> None:
+        """At a branch: renew the certificate that headquarters knows it by."""
+        core = self.site.core
+        while True:
+            headquarters, now_ms = core.sites.headquarters, self._clock.wall_ms()
+            if headquarters is not None and certificates.is_site_renewal_due(core, now_ms):
+                try:
+                    await self._attempt(await applying.renew(core, headquarters))
+                    logger.info("site.renewed")
+                except StrongroomError as error:
+                    logger.warning("site.not_renewed", extra={"error": error.code})
+            await trio.sleep(RENEWAL_SECONDS)
+
     async def _attempt(self, command: Any) -> Any:
         """Run a command of the site's own; a failure is logged, the next attempt comes."""
         try:
@@ -351,10 +368,10 @@ class Appliance:
     def _open_network(self) -> RealNetwork:
         core, entropy = self.site.core, self.site.ports.entropy
         tls, now_ms = self.config.tls, self._clock.wall_ms()
+        identity = certificates.live_identity(core, entropy, now_ms, self.config.listen.names)
         if tls.certificate:
-            identity = certificates.own_identity(Path(tls.certificate), Path(tls.key), now_ms)
-        else:
-            identity = certificates.live_identity(core, entropy, now_ms, self.config.listen.names)
+            files = (Path(tls.certificate), Path(tls.key))
+            identity = certificates.own_identity(*files, now_ms, identity)
         self.identity = identity
         seed = core.secrets[SecretSlot.SIGNING_SEED]
         reset_key = hmac.digest(seed, b"strongroom/quic-reset/1", "sha256")
@@ -368,10 +385,21 @@ class Appliance:
             "/": {"GET": pages.landing(self.config.site.name or core.site_name, fingerprint)},
             "/livez": {"GET": pages.live},
             "/readyz": {"GET": pages.ready(self.readiness)},
+            desk.PATH: {"POST": self._desk().respond},
+            desk.CA_PATH: {"GET": pages.certificate(lambda: certificates.ca_pem(core))},
         }
         if is_internal:
             routes["/v1/ca.pem"] = {"GET": pages.certificate(lambda: certificates.ca_pem(core))}
         return Router(routes)
+
+    def _desk(self) -> desk.Desk:
+        return desk.Desk(
+            self.site.core,
+            self._clock,
+            self.site.ports.entropy,
+            lambda: applying.own_addresses(self.config.listen, self.network.addresses),
+            lambda command: self.site.writer.submit(SITE, command, None),
+        )
 
     async def _serve_metrics(self, *, task_status: trio.TaskStatus[None]) -> None:
         host, port = split_address(self.config.metrics.listen)

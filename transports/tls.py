@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 
@@ -71,19 +71,25 @@ class LiveIdentity:
     Args:
         identity: what to present first.
         renew: makes the next identity, given the time; None for an administrator's own files.
+        beside: other identities by the server name that asks for them; they renew with this one.
     """
 
     def __init__(
-        self, identity: Identity, renew: Callable[[datetime], Identity] | None = None
+        self,
+        identity: Identity,
+        renew: Callable[[datetime], Identity] | None = None,
+        beside: Mapping[str, LiveIdentity] | None = None,
     ) -> None:
         self._renew = renew
+        self._beside = dict(beside or {})
         self._watchers: list[Callable[[Identity], None]] = []
         self.identity = identity
         self.context = server_context(identity)
 
     def choose(self, server_name: str | None) -> ssl.SSLContext:
         """Return the context for a new connection, whatever name it asks for."""
-        return self.context
+        other = self._beside.get(server_name or "")
+        return self.context if other is None else other.context
 
     def watch(self, watcher: Callable[[Identity], None]) -> None:
         """Call ``watcher`` with each identity that replaces this one (QUIC keeps its own copy)."""
@@ -101,7 +107,9 @@ class LiveIdentity:
             watcher(identity)
 
     def renew_if_due(self, now: datetime) -> bool:
-        """Renew when a third of the life remains; tell whether that was done."""
+        """Renew when a third of the life remains; tell whether that was done to this one."""
+        for other in self._beside.values():
+            other.renew_if_due(now)
         if self._renew is None or not is_renewal_due(self.identity.chain_pem, now):
             return False
         self.replace(self._renew(now))

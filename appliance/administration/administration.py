@@ -52,6 +52,7 @@ from appliance.disposal import commands as disposal_commands
 from appliance.disposal.prepare import PREPARED, prepare
 from appliance.messaging import commands as messaging_commands
 from appliance.operations import Signed
+from appliance.sites import commands as site_commands
 from store import reading
 from store.errors import StoreError
 from transports.wire.errors import Refusal
@@ -75,6 +76,7 @@ SIGNED: Final[Mapping[str, type[msgspec.Struct]]] = {
     **messaging_commands.REQUESTS,
     **disposal_commands.REQUESTS,
     **evidence.SIGNED,
+    **site_commands.REQUESTS,
 }
 """What a person must sign, by name: the command that is decided."""
 

@@ -21,3 +21,15 @@ ADDRESSES: Final = 8
 
 ADDRESS_CHARACTERS: Final = 261
 """Longest address: a host name of 253 characters, a colon, a port; an IPv6 has brackets."""
+
+APPLY_SECONDS: Final = 20.0
+"""How long headquarters may take to answer an application."""
+
+ANSWER_BYTES: Final = 65_536
+"""Longest answer of headquarters to an application."""
+
+POLL_SECONDS: Final = 5.0
+"""How often a branch that joins asks whether it has been approved."""
+
+RENEWAL_SECONDS: Final = 3_600.0
+"""How often a branch looks at the age of its certificate."""

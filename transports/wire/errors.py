@@ -106,6 +106,35 @@ CATALOGUE: dict[str, Entry] = {
     "person.key": Entry(False, "This person already has a signing key.", "该人员已有签名密钥。"),
     "person.limit": Entry(False, "No more people fit here.", "人员数量已达上限。"),
     "site.unknown": Entry(False, "There is no such branch.", "没有该分支站点。"),
+    "site.name": Entry(False, "The branch's name is not allowed.", "分支站点名称不符合规则。"),
+    "site.exists": Entry(False, "There is already a branch of this name.", "该分支站点名已存在。"),
+    "site.limit": Entry(False, "There are too many branches.", "分支站点过多。"),
+    "site.state": Entry(
+        False, "The branch is not in a state for this.", "该分支站点当前状态不允许此操作。"
+    ),
+    "site.fingerprint": Entry(
+        False, "The fingerprint is of another machine.", "指纹与该机器不符。"
+    ),
+    "site.people": Entry(
+        True,
+        "Not as many people are concerned as was signed; look again.",
+        "涉及人数已变化，请重新查看。",
+    ),
+    "site.invitation": Entry(False, "This is no invitation of a branch.", "这不是分支站点邀请。"),
+    "site.token": Entry(
+        False, "The invitation is used, expired or void.", "邀请已用、过期或作废。"
+    ),
+    "site.revoked": Entry(False, "This branch was revoked.", "该分支站点已被吊销。"),
+    "site.occupied": Entry(
+        False, "This site has people or headquarters already.", "本站点已有人员或已有总部。"
+    ),
+    "site.waiting": Entry(
+        True, "An administrator must approve this branch first.", "须先由管理员批准该分支站点。"
+    ),
+    "site.unreachable": Entry(True, "Headquarters cannot be reached.", "无法连接总部。"),
+    "site.untrusted": Entry(
+        False, "This is not the headquarters of the invitation.", "对方不是邀请所指的总部。"
+    ),
     "site.not_headquarters": Entry(False, "Only headquarters decides this.", "仅总部可决定此事。"),
     "device.limit": Entry(False, "Revoke a device first.", "设备过多，请先吊销一台。"),
     "device.unknown": Entry(False, "There is no such device.", "没有该设备。"),

@@ -20,9 +20,9 @@ from appliance.directory.commands import (
     CreatePerson,
     request_of,
 )
-from appliance.directory.decide import DECISIONS
+from appliance.directory.decide import DECISIONS as DIRECTORY
 from appliance.directory.model import Person
-from appliance.directory.requests import canonical_request
+from appliance.directory.requests import canonical_json, canonical_request
 from appliance.directory.state import Directory
 from appliance.operations import (
     SPECS,
@@ -35,6 +35,8 @@ from appliance.operations import (
     SiteJoined,
     decode,
 )
+from appliance.sites import decide_sites
+from appliance.sites.commands import NAMES
 from appliance.sites.registry import Sites
 from store.clocks import ManualClock, SeededEntropy
 from store.disk import MemoryDisk
@@ -51,6 +53,8 @@ from transports.wire.errors import Refusal
 NODE = b"n" * 16
 VERIFIER = "$argon2id$v=19$m=65536,t=3,p=1$c2FsdHNhbHRzYWx0c2FsdA$aGFzaA"
 OTHER_VERIFIER = VERIFIER + "AA"
+
+DECISIONS = {**DIRECTORY, **decide_sites.DECISIONS}
 
 _PLACE = struct.Struct(">IQ")
 _SITE_KEY = SigningKey(bytes(range(32)))
@@ -220,7 +224,9 @@ class Town:
     def signed(self, login: str, command: Command, key: SigningKey | None = None) -> Actor:
         """Return the person as actor who signed this command."""
         person = self.person(login).id
-        data = canonical_request(NODE, b"c" * 16, person, *request_of(command))
+        name = NAMES.get(type(command))
+        request = (name, canonical_json(command)) if name else request_of(command)
+        data = canonical_request(NODE, b"c" * 16, person, *request)
         signature = (key or key_of(login)).sign(data).signature
         return Actor(person, b"", Signed(data, bytes(signature)))
 
