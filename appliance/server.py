@@ -48,6 +48,8 @@ from appliance.replicas import FOLLOW_SECONDS, Place, Replicas, ReplicaStatus, p
 from appliance.site import Site
 from appliance.sites import applying, desk
 from appliance.sites.limits import RENEWAL_SECONDS
+from appliance.sites.linking import Links
+from appliance.version import program_version
 from store.errors import StoreError
 from store.tables import URGENT
 from store.writer import Completion
@@ -172,6 +174,16 @@ class Appliance:
             self._followed,
             lambda: self._clock.monotonic_ns() / 1e9,
         )
+        self.links = Links(
+            site.core,
+            site.ports.engine,
+            self._clock,
+            site.ports.entropy,
+            self.execute,
+            spawn=self._spawn,
+            software=f"strongroom/{program_version()}",
+        )
+        self.gateway.committed = self.links.changed
         self.ending = Ending(site, self.replicas, self._blocking, data_dir)
         if inline:
             self.gateway.run_inline = site.writer.run_pending
@@ -430,8 +442,8 @@ class Appliance:
         async def bounded() -> None:
             try:
                 await task()
-            except Exception as error:  # noqa: BLE001 - one sign-in's failure is its own
-                logger.error("signin.failed", extra=blame(error))
+            except Exception as error:  # noqa: BLE001 - one task's failure is its own
+                logger.error("task.failed", extra=blame(error))
 
         self._nursery.start_soon(bounded)
 

@@ -53,21 +53,9 @@ class Place(House):
     def node(self) -> bytes:
         return bytes(self.core.log.node)
 
-    @property
-    def seed_key(self) -> bytes:
-        return bytes(self.core.secrets[SecretSlot.SIGNING_SEED])
-
     def append(self, kind: Kind, body: BodyStruct, stream: Stream = SITE_STREAM) -> None:
         """Append an operation that no command of this harness makes."""
-        engine = self.site.ports.engine
-        with engine.snapshot() as reader:
-            txn = Txn(reader)
-            spec = SPECS[kind]
-            draft = Draft(kind, spec.op_class, stream, spec.retention_class, body=encode(body))
-            now_ms = self.clock.wall_ms()
-            self.core.append(txn, draft, body, now_ms)
-            self.core.log.before_commit(txn, now_ms)
-            engine.batch(txn.writes, self.site.writer._token)
+        append(self.site, kind, body, stream)
 
     def crash(self, dice: Random) -> None:
         """Cut the power, and start again on what the devices have kept."""
@@ -92,7 +80,7 @@ class Organisation:
         self.hub = Place(100)
         self.branches = [Place(101 + number) for number in range(branches)]
         for number, branch in enumerate(self.branches, start=1):
-            self._enrol(number, branch)
+            enrol(self.hub.site, branch.site, number)
 
     def close(self) -> None:
         for place in self.places:
@@ -101,20 +89,6 @@ class Organisation:
     @property
     def places(self) -> list[Place]:
         return [self.hub, *self.branches]
-
-    def _enrol(self, number: int, branch: Place) -> None:
-        key = bytes(nacl.signing.SigningKey(branch.seed_key).verify_key)
-        hub = self.hub
-        hub.append(Kind.SITE_INVITED, SiteInvited(number, f"branch-{number}", bytes(32), 0))
-        hub.append(Kind.SITE_JOINED, SiteJoined(number, branch.node, key))
-        hub.append(Kind.SITE_APPROVED, SiteApproved(number, branch.node))
-        hub_key = bytes(nacl.signing.SigningKey(hub.seed_key).verify_key)
-        joined = SiteHeadquarters(
-            hub.node, hub_key, ("hub:443",), b"", "House", number, f"branch-{number}"
-        )
-        secret = SiteSecret(SecretSlot.TENANT, hub.core.secrets[SecretSlot.TENANT])
-        branch.append(Kind.SITE_HEADQUARTERS, joined)
-        branch.append(Kind.SITE_SECRET, secret)
 
     def enrol(self, login: str, home: Place) -> None:
         """Make a person known at headquarters who is at home at a site."""
@@ -202,20 +176,7 @@ class Organisation:
     def compare(self) -> None:
         """Prove that each branch shows of its scope what headquarters shows."""
         for branch in self.branches:
-            scope = Scope(
-                branch.node, self.hub.core.conversations, self.hub.core.sites.node_of_person
-            )
-            theirs, ours = view(branch), view(self.hub)
-            ours["conversations"] = {
-                name: shown
-                for name, shown in ours["conversations"].items()
-                if any(map(scope.is_home, self.hub.core.conversations.get(name).members))
-            }
-            held = ours["conversations"].keys()
-            theirs["conversations"] = {
-                name: shown for name, shown in theirs["conversations"].items() if name in held
-            }
-            assert theirs == ours
+            compare(self.hub.site, branch.site)
 
     def check(self) -> None:
         """Prove that every site agrees with itself."""
@@ -223,10 +184,44 @@ class Organisation:
             place.check()
 
 
-def view(place: Place) -> dict[str, Any]:
+def append(site: Site, kind: Kind, body: BodyStruct, stream: Stream = SITE_STREAM) -> None:
+    """Append an operation in a transaction of its own; nothing else may be writing."""
+    engine = site.ports.engine
+    with engine.snapshot() as reader:
+        txn = Txn(reader)
+        spec = SPECS[kind]
+        draft = Draft(kind, spec.op_class, stream, spec.retention_class, body=encode(body))
+        now_ms = site.ports.clock.wall_ms()
+        site.core.append(txn, draft, body, now_ms)
+        site.core.log.before_commit(txn, now_ms)
+        engine.batch(txn.writes, site.writer._token)
+
+
+def public_key(site: Site) -> bytes:
+    """Return the key with which a site signs."""
+    seed = site.core.secrets[SecretSlot.SIGNING_SEED]
+    return bytes(nacl.signing.SigningKey(seed).verify_key)
+
+
+def enrol(hub: Site, branch: Site, number: int) -> None:
+    """Make a site a branch of headquarters, as inviting, joining and approving do."""
+    name, node = f"branch-{number}", branch.core.log.node
+    append(hub, Kind.SITE_INVITED, SiteInvited(number, name, bytes(32), 0))
+    append(hub, Kind.SITE_JOINED, SiteJoined(number, node, public_key(branch)))
+    append(hub, Kind.SITE_APPROVED, SiteApproved(number, node))
+    headquarters = hub.core.log.node
+    joined = SiteHeadquarters(
+        headquarters, public_key(hub), ("hub:443",), b"", "House", number, name
+    )
+    secret = SiteSecret(SecretSlot.TENANT, hub.core.secrets[SecretSlot.TENANT])
+    append(branch, Kind.SITE_HEADQUARTERS, joined)
+    append(branch, Kind.SITE_SECRET, secret)
+
+
+def view(site: Site) -> dict[str, Any]:
     """Return everything replicated that a site shows, without what is local to it."""
-    core = place.core
-    with place.reading() as reader:
+    core: Any = site.core
+    with site.ports.engine.snapshot() as reader:
         return {
             "people": {
                 person.id: (
@@ -253,6 +248,22 @@ def view(place: Place) -> dict[str, Any]:
                 for number, hold in core.disposal.holds.items()
             },
         }
+
+
+def compare(hub: Site, branch: Site) -> None:
+    """Prove that a branch shows of its scope what headquarters shows."""
+    core = hub.core
+    scope = Scope(branch.core.log.node, core.conversations, core.sites.node_of_person)
+    theirs, ours = view(branch), view(hub)
+
+    def is_in_scope(name: bytes) -> bool:
+        known = core.conversations.get(name)
+        return known is not None and any(map(scope.is_home, known.members))
+
+    for side in (theirs, ours):
+        shown = side["conversations"]
+        side["conversations"] = {name: shown[name] for name in shown if is_in_scope(name)}
+    assert theirs == ours
 
 
 def _conversation(core: Any, reader: Any, known: Any) -> dict[str, Any]:

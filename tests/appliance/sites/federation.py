@@ -1,0 +1,225 @@
+"""Headquarters and branches as whole appliances in one trio run, over lines that fail.
+
+Everything is drawn from one seed: what people do, what lines and machines do, and when. The same
+seed gives the same run, so a failure is told by its seed alone.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from random import Random
+from typing import Any
+
+import trio
+
+from appliance import check
+from appliance.context import SITE, Actor
+from appliance.directory.commands import CreatePerson
+from appliance.messaging import timeline
+from appliance.operations import Kind, PersonHome
+from appliance.server import Appliance
+from appliance.site import Site
+from store import hlc
+from store.ids import Stream, StreamKind
+from store.vault import NoWrap
+from sync.memory import FAIR, MemoryLink, Weather
+from sync.pieces import NUMBERED
+from tests.appliance.simulation import CONFIG, World
+from tests.appliance.sites.harness import append, compare, enrol
+from transports.memory import MemoryNetwork
+from transports.wire import schema
+from transports.wire.errors import Refusal
+from transports.wire.schema import Body, Id
+
+SETTLE_SECONDS = 3_600.0
+"""Virtual time in which everything must have arrived once all lines are whole."""
+
+
+@dataclass
+class House:
+    """One site: its disks, and the appliance that runs on them now."""
+
+    world: World
+    node: bytes
+    appliance: Appliance | None = None
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+
+    @property
+    def site(self) -> Site:
+        assert self.appliance is not None, "the house runs"
+        return self.appliance.site
+
+    async def do(self, actor: Actor, command: Any) -> Any:
+        """Let somebody ask; raises what the site refuses with."""
+        assert self.appliance is not None
+        return await self.appliance.execute(actor, command)
+
+
+class Federation:
+    """Headquarters, which is the first of ``houses``, and its branches."""
+
+    def __init__(self, seed: int, branches: int, people: dict[str, int]) -> None:
+        self.dice = Random(seed)
+        self.seed = seed
+        self.people = people
+        self.sent: dict[tuple[str, bytes], list[bytes]] = defaultdict(list)
+        self._numbers: dict[str, int] = defaultdict(int)
+        worlds = [World(seed * 100 + number) for number in range(branches + 1)]
+        sites = [Site.create(world.ports(), NoWrap(), name="House") for world in worlds]
+        self.houses = [
+            House(world, site.core.log.node) for world, site in zip(worlds, sites, strict=True)
+        ]
+        hub = sites[0]
+        for number, site in enumerate(sites[1:], start=1):
+            enrol(hub, site, number)
+        for login, home in people.items():
+            hub.run(SITE, CreatePerson(login, login.title()))
+            person = hub.core.directory.resolve(login)
+            assert person is not None
+            if home:
+                stream = Stream(StreamKind.PERSON, person.id)
+                append(hub, Kind.PERSON_HOME, PersonHome(self.houses[home].node), stream)
+        for site in sites:
+            site.close()
+        self.links: list[MemoryLink] = []
+        self._nursery: trio.Nursery
+
+    # --- running ----------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Run every house and every line."""
+        async with trio.open_nursery() as self._nursery:
+            for house in self.houses:
+                await self._start(house)
+            self._link()
+            yield
+            for house in self.houses:
+                house.scope.cancel()
+            self._nursery.cancel_scope.cancel()
+
+    async def _start(self, house: House) -> None:
+        site = Site.open(house.world.ports(), NoWrap())
+        house.appliance = Appliance(site, CONFIG, network=MemoryNetwork(), inline=True)
+        house.scope = trio.CancelScope()
+
+        async def run(*, task_status: trio.TaskStatus[None]) -> None:
+            assert house.appliance is not None
+            with house.scope:
+                await house.appliance.run(task_status=task_status)
+
+        await self._nursery.start(run)
+
+    def _link(self, weather: Weather = FAIR) -> None:
+        """Lay a line from each branch to headquarters, instead of those that were there."""
+        hub = self.houses[0].appliance
+        assert hub is not None
+        for house in self.houses[1:]:
+            assert house.appliance is not None
+            link = MemoryLink(
+                house.appliance.links.site,
+                hub.links.reception,
+                hub.site.core.log.node,
+                Random(self.dice.random()),
+                weather,
+            )
+            self.links.append(link)
+            self._nursery.start_soon(self._run_line, link, house.scope)
+
+    async def _run_line(self, link: MemoryLink, scope: trio.CancelScope) -> None:
+        del scope
+        await link.run()
+
+    # --- what happens -----------------------------------------------------------------------------
+
+    def actor(self, login: str) -> tuple[House, Actor] | None:
+        """Return somebody's site, and who they are there; None while they are not known."""
+        house = self.houses[self.people[login]]
+        person = house.site.core.directory.resolve(login)
+        if person is None:
+            return None
+        return house, Actor(person.id, person.id[:15] + b"\1")
+
+    async def ask(self, login: str, frame: Any) -> schema.Ok | None:
+        """Let somebody ask their site; None when it refuses."""
+        found = self.actor(login)
+        if found is None:
+            return None
+        house, actor = found
+        try:
+            reply = await house.do(actor, frame)
+        except Refusal:
+            return None
+        assert isinstance(reply, schema.Ok)
+        return reply
+
+    async def send(self, login: str, conv: Id, text: str, *, urgent: bool = False) -> None:
+        """Let somebody say something, and remember it once it is acknowledged."""
+        self._numbers[login] += 1
+        priority = "urgent" if urgent else "normal"
+        frame = schema.Send(
+            1, self._numbers[login], Body("text", text), conv=conv, priority=priority
+        )
+        reply = await self.ask(login, frame)
+        if reply is not None:
+            assert reply.msg is not None
+            self.sent[login, bytes(conv)].append(bytes(reply.msg))
+
+    def conversations(self, login: str) -> list[Id]:
+        """Return the conversations that somebody is in, as their site knows."""
+        found = self.actor(login)
+        if found is None:
+            return []
+        house, actor = found
+        return [Id(each) for each in sorted(house.site.core.conversations.current(actor.person))]
+
+    # --- settling ---------------------------------------------------------------------------------
+
+    async def settle(self) -> None:
+        """Make every line whole, and wait until all that was said is everywhere."""
+        for link in self.links:
+            link.weather = replace(FAIR)
+            link.heal()
+        with trio.fail_after(SETTLE_SECONDS):
+            while not self.is_settled():
+                await trio.sleep(1.0)
+
+    def is_settled(self) -> bool:
+        """Tell whether each branch has all of headquarters' order, and headquarters all of it."""
+        hub = self.houses[0].site.core
+        for house in self.houses[1:]:
+            assert house.appliance is not None
+            assert self.houses[0].appliance is not None
+            ours = house.appliance.links._replica(hub.log.node).standing()
+            theirs = self.houses[0].appliance.links._replica(house.node).standing()
+            if theirs.peer != house.site.core.log.own or ours.peer != hub.log.own:
+                return False
+            if min(theirs.cursors) < house.site.core.log.head.seq:
+                return False
+            if min(ours.cursors) < hub.log.head.pos:
+                return False
+            if house.appliance.links._replica(hub.log.node).owed():  # type: ignore[union-attr]
+                return False
+        return True
+
+    def verify(self) -> None:
+        """Prove that all sites agree, with each other and with themselves; that nothing is lost."""
+        hub = self.houses[0].site
+        for house in self.houses[1:]:
+            compare(hub, house.site)
+        for house in self.houses:
+            with house.site.ports.engine.snapshot() as reader:
+                assert check.check(house.site.core, reader) == []
+        for (_login, conv), names in self.sent.items():
+            known = hub.core.conversations.get(conv)
+            assert known is not None
+            with hub.ports.engine.snapshot() as reader:
+                rows = timeline.entries(reader, known.pseudonym, [(0, hlc.LIMIT)], 0, hlc.LIMIT)
+                shown = [entry.id.pack() for entry in rows]
+            assert [name for name in shown if name in set(names)] == names
+
+
+__all__ = ["NUMBERED", "Federation", "House"]
