@@ -25,6 +25,7 @@ LIMIT_MODULES = (
     "appliance.policy.limits",
     "appliance.disposal.limits",
     "appliance.evidence.limits",
+    "sync.limits",
     "transports.limits",
     "transports.quic.limits",
     "store.limits",
