@@ -72,7 +72,9 @@ def take(core: Core, ctx: Context, command: TakePiece) -> Taken:
             raise refuse("site.unknown")
         if piece.lane is Lane.HISTORY:
             raise PieceError("a branch has no history to tell")
-        return _FromBranch(core, ctx, piece, command.node).take()
+        if command.numbered_by.node != command.node:
+            raise PieceError("a branch tells of itself alone")
+        return _FromBranch(core, ctx, piece, command.numbered_by).take()
     except (FormatError, IntegrityError) as error:
         raise PieceError("an operation that does not hold") from error
 
@@ -223,12 +225,12 @@ class _Intake:
 class _FromBranch(_Intake):
     """Headquarters takes a branch's log, and believes of it what that branch may say."""
 
-    def __init__(self, core: Core, ctx: Context, piece: Piece, node: bytes) -> None:
+    def __init__(self, core: Core, ctx: Context, piece: Piece, origin: Origin) -> None:
         super().__init__(core, ctx, piece)
-        self.node = node
-        if len(piece.origins) != 1 or piece.origins[0].node != node or piece.own:
+        self.node = origin.node
+        if piece.origins not in ((), (origin,)) or piece.own:
             raise PieceError("a branch tells of itself alone")
-        self.number = self.origin_number(piece.origins[0])
+        self.number = self.origin_number(origin)
 
     def origin_number(self, origin: Origin) -> int:
         known = self.core.log.number_of(origin)

@@ -143,6 +143,11 @@ class Federation:
             return None
         return house, Actor(person.id, person.id[:15] + b"\1")
 
+    def ids(self, *logins: str) -> tuple[Id, ...]:
+        """Return people's ids, as headquarters knows them."""
+        known = (self.houses[0].site.core.directory.resolve(login) for login in logins)
+        return tuple(Id(person.id) for person in known if person is not None)
+
     async def ask(self, login: str, frame: Any) -> schema.Ok | None:
         """Let somebody ask their site; None when it refuses."""
         found = self.actor(login)
@@ -184,7 +189,7 @@ class Federation:
             link.weather = replace(FAIR)
             link.heal()
         with trio.fail_after(SETTLE_SECONDS):
-            while not self.is_settled():
+            while not self.is_settled():  # noqa: ASYNC110 - virtual time, and many owners of it
                 await trio.sleep(1.0)
 
     def is_settled(self) -> bool:

@@ -14,11 +14,7 @@ PEOPLE = {"ann": 0, "abe": 0, "bea": 1, "bob": 1, "cat": 2, "cid": 2}
 async def _first_meeting(federation: Federation) -> None:
     async with federation.running():
         await federation.settle()
-        hub = federation.houses[0].site.core
-        others = tuple(
-            schema.Id(hub.directory.resolve(login).id)
-            for login in ("bea", "cat")  # type: ignore[union-attr]
-        )
+        others = federation.ids("bea", "cat")
         reply = await federation.ask("ann", schema.Open(1, "group", others, title="ward"))
         assert reply is not None
         assert reply.conv is not None
