@@ -90,8 +90,7 @@ def rebuild(core: Core, reader: Reader) -> tuple[Core, Txn]:
     """Apply every surviving operation of the log to a store without views."""
     scratch = Txn(ViewlessReader(reader))
     rebuilt = Core(core.vault, core.streams, core.entropy)
-    rebuilt.log = core.log
-    rebuilt.sites.node = core.log.node
+    rebuilt.read_through(core.log)
     for entry in core.log.replay(reader):
         show(rebuilt, scratch, entry)
     return rebuilt, scratch
