@@ -47,7 +47,9 @@ from appliance.operations import SecretSlot
 from appliance.replicas import FOLLOW_SECONDS, Place, Replicas, ReplicaStatus, places
 from appliance.site import Site
 from appliance.sites import applying, desk
-from appliance.sites.limits import RENEWAL_SECONDS
+from appliance.sites.commands import MarkLease
+from appliance.sites.limits import LEASE_MARK_SECONDS, RENEWAL_SECONDS
+from appliance.sites.line import Line
 from appliance.sites.linking import Links
 from appliance.version import program_version
 from store.errors import StoreError
@@ -140,6 +142,7 @@ class Appliance:
         self._token: trio.lowlevel.TrioToken
         self._stop = trio.Event()
         site.core.directory.lifetimes = _lifetimes(config.sessions)
+        site.core.sites.profile = config.site.profile
         self.network = network or self._open_network()
         self.sign_in = SignIn(
             site.core,
@@ -158,6 +161,7 @@ class Appliance:
             self._limits(),
             self.network.wake,
         )
+        self._line = self._known_line()
         self.replicas = Replicas(
             self._places(data_dir) if replica_places is None else replica_places,
             site.ports.engine,
@@ -215,8 +219,10 @@ class Appliance:
             nursery.start_soon(self._watch_seconds)
             nursery.start_soon(self._watch_probes)
             nursery.start_soon(self._watch_certificate)
-            if self.site.core.sites.is_branch and not self._inline:
-                nursery.start_soon(self._watch_admission)
+            if self.site.core.sites.is_branch:
+                nursery.start_soon(self._watch_lease)
+                if not self._inline:
+                    nursery.start_soon(self._watch_admission)
             await nursery.start(self.replicas.run)
             await self.disposal.begin()
             nursery.start_soon(self.disposal.run)
@@ -285,6 +291,11 @@ class Appliance:
         return self.network.addresses
 
     @property
+    def site_addresses(self) -> tuple[str, ...]:
+        """Where branches reach this headquarters, as HOST:PORT."""
+        return applying.own_addresses(self.config.listen, self.network.addresses)
+
+    @property
     def up_seconds(self) -> float:
         """Seconds since the start."""
         return (self._clock.monotonic_ns() - self._started_ns) / 1e9
@@ -293,6 +304,25 @@ class Appliance:
         """Return what ``/readyz`` answers."""
         wall = certificates.at(self._clock.wall_ms())
         return self.health.readiness(self._clock.monotonic_ns() / 1e9, wall)
+
+    def line_is(self, *, is_connected: bool, waiting: int) -> None:
+        """At a branch: note how the line to headquarters is, and tell people what is new.
+
+        ``waiting`` counts the operations of this site that headquarters does not have yet. To
+        be called in the trio thread, as often as one likes.
+        """
+        now_ms, now = self._clock.wall_ms(), self._clock.monotonic_ns() / 1e9
+        if self._line is not None:
+            told = self._line.seen(
+                is_connected=is_connected, waiting=waiting, now_ms=now_ms, now=now
+            )
+            if told is not None:
+                self.gateway.tell_line(told)
+
+    @property
+    def line(self) -> schema.Site | None:
+        """A branch's line to headquarters as people were told last."""
+        return self.gateway.line
 
     def unlock(self, login: str) -> int:
         """Forget failed logins of an account; returns how many addresses had any."""
@@ -333,6 +363,12 @@ class Appliance:
             self.health.certificate_until = identity.identity.not_after
             await trio.sleep(RENEWAL_CHECK_SECONDS)
 
+    async def _watch_lease(self) -> None:
+        """At a branch: note how old the lease is, so that a restart goes on from there."""
+        while True:
+            await self._attempt(MarkLease())
+            await trio.sleep(LEASE_MARK_SECONDS)
+
     async def _watch_admission(self) -> None:
         """At a branch: renew the certificate that headquarters knows it by."""
         core = self.site.core
@@ -369,6 +405,15 @@ class Appliance:
         return tuple((each.name, followed.get(each.identity, 0)) for each in named)
 
     # --- wiring ---------------------------------------------------------------------------------
+
+    def _known_line(self) -> Line | None:
+        """At a branch: begin with the time that headquarters was last heard of."""
+        sites = self.site.core.sites
+        if not sites.is_branch:
+            return None
+        line = Line(0 if sites.lease is None else sites.lease.wall_ms)
+        self.gateway.line = line.told
+        return line
 
     def _places(self, data_dir: Path | None) -> list[Place]:
         if data_dir is None:
@@ -409,7 +454,7 @@ class Appliance:
             self.site.core,
             self._clock,
             self.site.ports.entropy,
-            lambda: applying.own_addresses(self.config.listen, self.network.addresses),
+            lambda: self.site_addresses,
             lambda command: self.site.writer.submit(SITE, command, None),
         )
 
