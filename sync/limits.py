@@ -100,3 +100,18 @@ SEND_BYTES = 16 * 1024
 
 PULL_SECONDS = 1.0
 """How often it is looked again whether what is due can leave, at most."""
+
+CONNECT_SECONDS = 30.0
+"""From the beginning of an attempt to reach headquarters to its answer, name and proxy included."""
+
+CONNECTIONS_PER_SITE = 8
+"""Connections of one branch at one time; a newcomer beyond is turned away."""
+
+PROXY_HEAD_BYTES = 16 * 1024
+"""Longest answer of a proxy."""
+
+PROXY_CREDENTIALS_BYTES = 1_024
+"""Longest file with a proxy's name and password, in bytes."""
+
+BANDWIDTH_BURST_SECONDS = 0.5
+"""How far a link with a bandwidth limit may be ahead of it, as a share of a second's bytes."""
