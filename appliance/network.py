@@ -137,6 +137,8 @@ class RealNetwork:
 
     async def leave(self) -> None:
         """Say farewell on every connection that is left."""
+        if self._door is not None:
+            self._door.close()
         if self._quic is not None:
             self._quic.close_all(CloseReason.GOING_AWAY)
         if self._pump is not None:

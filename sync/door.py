@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import trio
 
-from sync.errors import LostError
+from sync.errors import LostError, StoppedError
 from sync.limits import CONNECTIONS_PER_SITE
 from sync.reception import Reception
 from transports.certificates import Identity
@@ -23,7 +23,7 @@ logger = logging.getLogger("strongroom.link")
 
 PATH = "/site/v1/link"
 _SITE_NAME = re.compile(r"site\.[0-9a-f]{32}")
-_FORBIDDEN, _NOT_FOUND, _NOT_ALLOWED, _TOO_MANY, _OK = 403, 404, 405, 429, 200
+_OK, _FORBIDDEN, _NOT_FOUND, _NOT_ALLOWED, _TOO_MANY, _STOPPING = 200, 403, 404, 405, 429, 503
 
 Authorise = Callable[[bytes], bytes | None]
 """Returns the node whose certificate (DER) this is, None for one that may not connect now."""
@@ -45,6 +45,7 @@ class Door:
         self._ca_pem = ca_pem
         self._reception = reception
         self._authorise = authorise
+        self._is_closed = False
         self._nursery: trio.Nursery | None = None
         self._connections: Counter[bytes] = Counter()
         self._context = site_context(identity.identity, ca_pem)
@@ -57,6 +58,11 @@ class Door:
                 await trio.sleep_forever()
         finally:
             self._nursery = None
+
+    def close(self) -> None:
+        """Take leave of all branches, and turn newcomers away: headquarters is stopping."""
+        self._is_closed = True
+        self._reception.stop(StoppedError())
 
     def beside(self, other: ContextChooser) -> ContextChooser:
         """Return what chooses our context for names of sites and ``other``'s for all else."""
@@ -84,8 +90,10 @@ class Door:
             return _NOT_FOUND
         if method != "POST":
             return _NOT_ALLOWED
-        if node is None or self._nursery is None:
+        if node is None:
             return _FORBIDDEN
+        if self._is_closed or self._nursery is None:
+            return _STOPPING
         return _TOO_MANY if self._connections[node] >= CONNECTIONS_PER_SITE else _OK
 
     def _open(self, node: bytes | None, session: TunnelSession) -> None:

@@ -29,8 +29,8 @@ STATEMENT_BYTES = 1_024
 COMPRESSION_LEVEL = 6
 """zstd level of every lane."""
 
-WINDOW_LOG = 18
-"""Binary logarithm of how far back a lane's stream may refer, in bytes: 256 KiB."""
+WINDOW_LOG = 17
+"""Binary logarithm of how far back a lane's stream may refer, in bytes: 128 KiB."""
 
 UNPACK_SLICE_BYTES = 64
 """Compressed bytes unpacked at a time: even the worst of them become 2 MiB at most."""

@@ -11,7 +11,7 @@ import trio
 from sync.bandwidth import Bandwidth, SlowLine
 from sync.door import PATH
 from sync.driver import Line, Site, keep_linked
-from sync.errors import InterceptedError, LinkError, LostError, StrangerError
+from sync.errors import InterceptedError, LinkError, LostError, StoppedError, StrangerError
 from sync.limits import CONNECT_SECONDS
 from sync.proxy import Proxy, pass_through
 from transports.certificates import Identity
@@ -21,6 +21,7 @@ from transports.tls import ALPN_HTTP2, site_client_context
 _READ_BYTES = 64 * 1024
 _REFUSALS: dict[int, tuple[type[LinkError], str]] = {
     403: (StrangerError, "headquarters does not let this site in"),
+    503: (StoppedError, "headquarters is stopping"),
     429: (LostError, "headquarters still has too many connections of this site"),
 }
 _BROKEN = (trio.BrokenResourceError, trio.ClosedResourceError, ssl.SSLError, OSError)

@@ -20,13 +20,14 @@ from sync.errors import (
     LinkError,
     LostError,
     ProxyError,
+    StoppedError,
     StrangerError,
 )
 from sync.frames import Bye, FrameReader, Ping
 from sync.link import connect
 from sync.pieces import Lane
 from sync.proxy import Proxy, parse
-from sync.session import Answered, Up
+from sync.session import Answered, Ended, Up
 from tests.sync.lines_made import (
     BRANCH,
     Campus,
@@ -200,6 +201,31 @@ def test_a_branch_that_was_revoked_is_told_so() -> None:
             place.revoked.add(BRANCH)
             error = await refusal(place, StrangerError)
             assert "does not let" in error.detail
+
+    run(main)
+
+
+def test_a_branch_whose_link_is_ended_learns_why() -> None:
+    async def main() -> None:
+        async with campus() as place, place.linking():
+            await until(lambda: place.branch.count(Up) == 1)
+            place.revoked.add(BRANCH)
+            place.reception.stop(StrangerError("revoked"), BRANCH)
+            await until(lambda: place.branch.count(Ended) == 1)
+            (ended,) = [each for each in place.branch.effects if isinstance(each, Ended)]
+            assert str(ended.error) == "link.ended_by_peer: link.stranger"
+
+    run(main)
+
+
+def test_a_headquarters_that_stops_takes_leave_and_lets_nobody_in() -> None:
+    async def main() -> None:
+        async with campus() as place:
+            async with place.linking():
+                await until(lambda: place.branch.count(Up) == 1)
+                place.door.close()
+                await until(lambda: place.branch.count(Ended) == 1)
+            await refusal(place, StoppedError)
 
     run(main)
 

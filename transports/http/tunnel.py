@@ -177,6 +177,7 @@ class Tunnel:
         text = head.get(":status", "")
         self.status = int(text) if text.isascii() and text.isdigit() else 0
         self.is_over = self.status != _OK
+        self._send()
 
     def _add(self, event: h2.events.DataReceived) -> None:
         if event.data and event.stream_id == self._stream_id:
@@ -196,7 +197,7 @@ class Tunnel:
 
     def _send(self) -> None:
         """Send as much as the peer's windows allow."""
-        while self._unsent and self.status == _OK:
+        while self._unsent and self.is_open:
             data = self._unsent[0]
             window = self._h2.local_flow_control_window(self._stream_id)
             count = min(len(data), window, self._h2.max_outbound_frame_size)
