@@ -8,7 +8,7 @@ FRAME_BYTES = 65_536
 SOFTWARE_BYTES = 64
 """Longest name of the peer's program and version, in bytes."""
 
-PART_BYTES = 4_096
+PART_BYTES = 2_048
 """Compressed bytes of a piece in one frame: how long a more urgent lane waits at most."""
 
 PIECE_BYTES = 65_536
@@ -71,7 +71,7 @@ SILENCE_SECONDS = 30.0
 QUIET_ADVANCE_SECONDS = 5.0
 """How long it may take to tell the peer that a lane held nothing new for it."""
 
-PACE_START_BYTES = 16 * 1024
+PACE_START_BYTES = 8 * 1024
 """Bytes on their way before the first measurement."""
 
 PACE_BYTES_MIN = 4 * 1024
@@ -80,7 +80,7 @@ PACE_BYTES_MIN = 4 * 1024
 PACE_BYTES_MAX = 4 * 1024 * 1024
 """Most bytes that may be on their way."""
 
-PACE_DELAY_SECONDS = 0.25
+PACE_DELAY_SECONDS = 0.4
 """How long our own bytes may wait in the line's queues."""
 
 PACE_BASE_SECONDS = 600.0
@@ -95,7 +95,7 @@ BACKOFF_SECONDS_MAX = 120.0
 FAREWELL_SECONDS = 2.0
 """How long the last words of a link have to leave."""
 
-SEND_BYTES = 16 * 1024
+SEND_BYTES = 2 * PART_BYTES
 """About how much is given to a connection at a time: what no urgent piece can overtake."""
 
 PULL_SECONDS = 1.0
