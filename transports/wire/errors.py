@@ -302,6 +302,12 @@ CATALOGUE: dict[str, Entry] = {
     "link.stranger": Entry(
         False, "The other site is not one that may connect.", "对方站点无权连接。"
     ),
+    "link.proxy": Entry(True, "The proxy does not let the link through.", "代理不允许链路通过。"),
+    "link.intercepted": Entry(
+        True,
+        "What answers at headquarters' address is not headquarters.",
+        "总部地址上应答的并非总部。",
+    ),
     "link.fenced": Entry(
         True, "A site's log was set back; it goes on anew.", "站点日志被回退，将以新身份继续。"
     ),
