@@ -50,6 +50,27 @@ class SiteSection(Section, frozen=True):
             " people go on signing in, a bank's do not."
         ),
     ] = "hospital"
+    proxy: Annotated[
+        str,
+        Meta(
+            max_length=300,
+            description="HTTP proxy through which a branch reaches headquarters, as"
+            " http://HOST[:PORT]; empty: none.",
+        ),
+    ] = ""
+    proxy_credentials: Annotated[
+        str,
+        Meta(max_length=4_096, description="File with NAME:PASSWORD for the proxy; empty: none."),
+    ] = ""
+    bytes_per_second: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000_000,
+            description="Most that a branch's link sends, and most that it takes, each second;"
+            " 0: no limit.",
+        ),
+    ] = 0
 
 
 class ListenSection(Section, frozen=True):

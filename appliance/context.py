@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from appliance.operations import SPECS, UNSIGNED, BodyStruct, Kind, Signed, encode
+from appliance.sites import reach
 from store.engine.txn import Txn
 from store.ids import Stream
 from store.oplog import Draft, Op
@@ -105,6 +106,7 @@ class Context:
             target=target,
             body=encode(body),
             in_timeline=in_timeline,
+            lane=reach.lane(kind, is_urgent=getattr(body, "priority", "") == "urgent"),
         )
         op = self.appender(self.txn, draft, body, self.now)
         self.ops.append(op)

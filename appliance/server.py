@@ -17,6 +17,7 @@ import hmac
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,13 +47,17 @@ from appliance.network import Network, RealNetwork
 from appliance.operations import SecretSlot
 from appliance.replicas import FOLLOW_SECONDS, Place, Replicas, ReplicaStatus, places
 from appliance.site import Site
-from appliance.sites import applying, desk
+from appliance.sites import applying, desk, lines
 from appliance.sites.commands import MarkLease
 from appliance.sites.limits import LEASE_MARK_SECONDS, RENEWAL_SECONDS
 from appliance.sites.line import Line
+from appliance.sites.linking import Links
+from appliance.version import program_version
 from store.errors import StoreError
 from store.tables import URGENT
 from store.writer import Completion
+from sync.door import Door
+from sync.link import run_link
 from transports.http import pages, plain
 from transports.http.message import Request, Responder, Response
 from transports.http.pages import Readiness
@@ -141,6 +146,16 @@ class Appliance:
         self._stop = trio.Event()
         site.core.directory.lifetimes = _lifetimes(config.sessions)
         site.core.sites.profile = config.site.profile
+        self.links = Links(
+            site.core,
+            site.ports.engine,
+            self._clock,
+            site.ports.entropy,
+            self.execute,
+            spawn=self._spawn,
+            software=f"strongroom/{program_version()}",
+            changed=self._link_changed,
+        )
         self.network = network or self._open_network()
         self.sign_in = SignIn(
             site.core,
@@ -176,6 +191,7 @@ class Appliance:
             self._followed,
             lambda: self._clock.monotonic_ns() / 1e9,
         )
+        self.gateway.committed = self._committed
         self.ending = Ending(site, self.replicas, self._blocking, data_dir)
         if inline:
             self.gateway.run_inline = site.writer.run_pending
@@ -211,6 +227,7 @@ class Appliance:
                 nursery.start_soon(self._watch_lease)
                 if not self._inline:
                     nursery.start_soon(self._watch_admission)
+                    nursery.start_soon(self._keep_linked)
             await nursery.start(self.replicas.run)
             await self.disposal.begin()
             nursery.start_soon(self.disposal.run)
@@ -357,6 +374,24 @@ class Appliance:
             await self._attempt(MarkLease())
             await trio.sleep(LEASE_MARK_SECONDS)
 
+    async def _keep_linked(self) -> None:
+        """At a branch: be linked to headquarters whenever there is a line."""
+        core, config = self.site.core, self.config
+        limit = float(config.site.bytes_per_second) or None
+        find = partial(lines.headquarters, core, config)
+        await run_link(self.links.site, find, bytes_per_second=limit)
+
+    def _committed(self) -> None:
+        self.links.changed()
+        self._link_changed()
+
+    def _link_changed(self) -> None:
+        """Tell people at a branch how the line is, when that is news."""
+        sites = self.site.core.sites
+        if sites.is_branch:
+            is_connected = self.links.state(sites.headquarters_node).is_up
+            self.line_is(is_connected=is_connected, waiting=self.links.waiting)
+
     async def _watch_admission(self) -> None:
         """At a branch: renew the certificate that headquarters knows it by."""
         core = self.site.core
@@ -413,14 +448,17 @@ class Appliance:
     def _open_network(self) -> RealNetwork:
         core, entropy = self.site.core, self.site.ports.entropy
         tls, now_ms = self.config.tls, self._clock.wall_ms()
-        identity = certificates.live_identity(core, entropy, now_ms, self.config.listen.names)
+        internal = certificates.live_identity(core, entropy, now_ms, self.config.listen.names)
+        identity = internal
         if tls.certificate:
             files = (Path(tls.certificate), Path(tls.key))
-            identity = certificates.own_identity(*files, now_ms, identity)
+            identity = certificates.own_identity(*files, now_ms, internal)
         self.identity = identity
         seed = core.secrets[SecretSlot.SIGNING_SEED]
         reset_key = hmac.digest(seed, b"strongroom/quic-reset/1", "sha256")
-        return RealNetwork(self.config, identity, self._router(), reset_key=reset_key)
+        ca_pem, judge = certificates.ca_pem(core), lines.authorise(core, self._clock.wall_ms)
+        door = Door(internal, ca_pem, self.links.reception, judge)
+        return RealNetwork(self.config, identity, self._router(), reset_key=reset_key, door=door)
 
     def _router(self) -> Router:
         core = self.site.core
@@ -475,8 +513,8 @@ class Appliance:
         async def bounded() -> None:
             try:
                 await task()
-            except Exception as error:  # noqa: BLE001 - one sign-in's failure is its own
-                logger.error("signin.failed", extra=blame(error))
+            except Exception as error:  # noqa: BLE001 - one task's failure is its own
+                logger.error("task.failed", extra=blame(error))
 
         self._nursery.start_soon(bounded)
 

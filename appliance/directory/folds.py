@@ -45,8 +45,8 @@ def _roles(person: Person, op: Op, body: PersonRoles) -> Person:
     return replace(person, roles=frozenset(body.roles), past_roles=past)
 
 
-def _state(person: Person, _op: Op, body: PersonState) -> Person:
-    return replace(_void(person), state=body.state)
+def _state(person: Person, op: Op, body: PersonState) -> Person:
+    return replace(_void(person, op), state=body.state)
 
 
 def _password(person: Person, _op: Op, body: PersonPassword) -> Person:
@@ -57,8 +57,8 @@ def _key(person: Person, _op: Op, body: PersonKey) -> Person:
     return replace(person, public_key=body.public_key, is_enrolled=True)
 
 
-def _reset(person: Person, _op: Op, _body: Any) -> Person:
-    return replace(_void(person), verifier="", public_key=b"", is_enrolled=False, past_homes=())
+def _reset(person: Person, op: Op, _body: Any) -> Person:
+    return replace(_void(person, op), verifier="", public_key=b"", is_enrolled=False, past_homes=())
 
 
 def _home(person: Person, _op: Op, body: PersonHome) -> Person:
@@ -100,10 +100,10 @@ def _invite_closed(person: Person, _op: Op, body: InviteClosed) -> Person:
     return replace(person, invites=frozen(kept))
 
 
-def _void(person: Person) -> Person:
+def _void(person: Person, op: Op) -> Person:
     """Revoke every device and drop every invitation."""
     revoked = {each.id: replace(each, revoked=True) for each in person.devices.values()}
-    return replace(person, devices=frozen(revoked), invites=_NO_INVITES)
+    return replace(person, devices=frozen(revoked), invites=_NO_INVITES, ended_pos=op.pos)
 
 
 FOLDS: Final[Mapping[int, Callable[[Person, Op, Any], Person]]] = {

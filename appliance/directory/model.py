@@ -69,7 +69,8 @@ class Person:
     credential of their own since the beginning, or since the last reset of access. ``past_units``
     and ``past_roles`` are other ones, each with the last position at which it was theirs.
     ``home`` is the NodeId of the branch where they sign in, empty for headquarters;
-    ``past_homes`` are branches that still know credentials of theirs.
+    ``past_homes`` are branches that still know credentials of theirs. ``ended_pos`` is where all
+    their credentials ended last.
     """
 
     id: bytes
@@ -88,6 +89,7 @@ class Person:
     past_roles: tuple[tuple[frozenset[str], int], ...] = ()
     home: bytes = b""
     past_homes: tuple[bytes, ...] = ()
+    ended_pos: int = 0
 
     @property
     def is_active(self) -> bool:

@@ -76,6 +76,10 @@ CODECS: dict[CarrierCodec, Codec] = {
 Submit = Callable[[Actor, object, object], None]
 
 
+def _nobody() -> None:
+    """Need not be told."""
+
+
 class Ticket(NamedTuple):
     """Who awaits a command's outcome."""
 
@@ -138,6 +142,8 @@ class Gateway:
         self._sign_in = sign_in
         self._limits = limits
         self._wake = wake
+        self.committed: Callable[[], None] = _nobody
+        """Told once for each turn in which something was committed."""
         self._completions: deque[Completion[Outcome]] = deque()
         self._clients: dict[int, Client] = {}
         self._is_draining = False
@@ -219,6 +225,8 @@ class Gateway:
             while self.run_inline():
                 pass
         now = self._now()
+        if self._completions:
+            self.committed()
         while self._completions:
             self._complete(self._completions.popleft(), now)
         while self.fanout.behind:

@@ -123,6 +123,11 @@ class Sites:
         return self.node if self.headquarters is None else self.headquarters.node
 
     @property
+    def number(self) -> int:
+        """Return this site's number; 0 is headquarters'."""
+        return 0 if self.headquarters is None else self.headquarters.site
+
+    @property
     def own_home(self) -> bytes:
         """Return what ``Person.home`` is of those at home here: empty at headquarters."""
         return self.node if self.is_branch else b""

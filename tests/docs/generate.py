@@ -26,6 +26,7 @@ LIMIT_MODULES = (
     "appliance.disposal.limits",
     "appliance.evidence.limits",
     "appliance.sites.limits",
+    "sync.limits",
     "transports.limits",
     "transports.quic.limits",
     "store.limits",

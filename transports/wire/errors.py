@@ -283,6 +283,46 @@ CATALOGUE: dict[str, Entry] = {
     "replica.not_retired": Entry(
         False, "Destruction waits for this key replica.", "销毁流程仍在等待该密钥副本。"
     ),
+    "link.failed": Entry(True, "The link failed at this site.", "本站点的链路处理失败。"),
+    "link.malformed": Entry(
+        True, "The other site sent what is no frame of the link.", "对方站点发送了无效的链路帧。"
+    ),
+    "link.limit": Entry(
+        True, "The other site exceeded a limit of the link.", "对方站点超出链路限制。"
+    ),
+    "link.unexpected": Entry(
+        True, "The other site sent a frame out of place.", "对方站点发送了不合时宜的帧。"
+    ),
+    "link.rejected": Entry(
+        False, "The other site sent an operation that does not hold.", "对方站点发送了无效的操作。"
+    ),
+    "link.version": Entry(
+        False, "The sites have no version of the link in common.", "两站点没有共同的链路版本。"
+    ),
+    "link.stranger": Entry(
+        False, "The other site is not one that may connect.", "对方站点无权连接。"
+    ),
+    "link.proxy": Entry(True, "The proxy does not let the link through.", "代理不允许链路通过。"),
+    "link.intercepted": Entry(
+        True,
+        "What answers at headquarters' address is not headquarters.",
+        "总部地址上应答的并非总部。",
+    ),
+    "link.fenced": Entry(
+        True, "A site's log was set back; it goes on anew.", "站点日志被回退，将以新身份继续。"
+    ),
+    "link.forked": Entry(
+        True,
+        "Two logs of one site differ; it goes on anew.",
+        "同一站点的日志出现分叉，将重新开始。",
+    ),
+    "link.gap": Entry(
+        True, "Something is missing; it is asked for again.", "数据有缺失，将重新请求。"
+    ),
+    "link.lost": Entry(True, "The line between the sites ended.", "站点间线路中断。"),
+    "link.replaced": Entry(True, "The same site connected again.", "同一站点重新建立了连接。"),
+    "link.stopped": Entry(True, "One of the sites is stopping.", "其中一个站点正在停止。"),
+    "link.ended_by_peer": Entry(True, "The other site ended the link.", "对方站点结束了链路。"),
     "backup.exists": Entry(False, "There is something in that place.", "目标位置已存在。"),
     "backup.place": Entry(
         False, "A backup lies apart from data, keys and replicas.", "备份须与数据和密钥分开存放。"
