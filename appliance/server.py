@@ -382,8 +382,10 @@ class Appliance:
         await run_link(self.links.site, find, bytes_per_second=limit)
 
     def _committed(self) -> None:
+        """Let other sites hear of it, and people at a branch of how much waits."""
         self.links.changed()
-        self._link_changed()
+        if self._line is not None:
+            self.line_is(is_connected=self._line.is_connected, waiting=self.links.waiting)
 
     def _link_changed(self) -> None:
         """Tell people at a branch how the line is, when that is news."""

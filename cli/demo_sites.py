@@ -167,7 +167,6 @@ class Demo:
                 agrees = await self._tell()
             except DemoError as error:
                 failure = error
-                subprocess.run("cat *.log", shell=True, cwd=self._folder)
             nursery.cancel_scope.cancel()
         if failure is not None:
             raise failure
