@@ -37,6 +37,7 @@ from store.replica import (
     has_all_keys,
     key_differences,
 )
+from store.schema import bring_up_store
 from store.skeleton import op_hash
 from store.streams import Streams
 from store.tables import EPOCH, IDEMPOTENCY, LOG, ORIGIN, TENANT, VIEWS, successor
@@ -87,6 +88,7 @@ def revive(
     replica's root does not open them, and the engine's errors.
     """
     token = engine.acquire()
+    bring_up_store(engine, token)
     tell("keys")
     take_keys(engine, token, replica)
     with engine.snapshot() as reader:

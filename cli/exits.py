@@ -77,6 +77,7 @@ _BY_CODE: dict[str, Exit] = {
     "store.": Exit.FAILED,
     "store.decommissioned": Exit.REFUSED,
     "store.integrity": Exit.INTEGRITY,
+    "store.newer_schema": Exit.REFUSED,
     "store.part_gone": Exit.REFUSED,
     "tls.": Exit.CONFIG,
     "vault.": Exit.FAILED,

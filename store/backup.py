@@ -15,7 +15,7 @@ manifest is text, one field a line:
     ledger SIZE ROOT          the incarnation's ledger, root in hex
     created MS                Unix milliseconds
     program VERSION           that made the backup
-    schema SCHEMA             of the store's rows
+    schema SCHEMA             of the store's rows; see ``store.schema``
     file BYTES SHA256 NAME    for each file, sorted by name
     signature SIGNATURE       hex; covers "strongroom/backup/1" || all lines before
 
@@ -50,15 +50,13 @@ from store.errors import (
 from store.heads import read_head
 from store.ledger import Ledger
 from store.logcheck import verify_unopened
+from store.schema import SCHEMA, schema_of
 from store.vault import generation_of
 
 MANIFEST_NAME: Final = "manifest"
 STORE_NAME: Final = "store"
 STORE_FILE: Final = f"{STORE_NAME}/{DATA_NAME}"
 SETTINGS_FILE: Final = "strongroom.toml"
-
-SCHEMA: Final = 1
-"""Version of the store's tables and rows as a whole; a build restores its own and older ones."""
 
 MANIFEST_BYTES: Final = 65_536
 """Longest manifest that is read, in bytes."""
@@ -236,7 +234,7 @@ def describe(
         ledger.root(),
         created_ms,
         program,
-        SCHEMA,
+        schema_of(reader),
         tuple(sorted(files, key=lambda file: file.name)),
     )
 
