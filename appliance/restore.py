@@ -145,7 +145,7 @@ def restore(plan: Plan, *, clock: Clock, entropy: Entropy, tell: Tell) -> Restor
     with _newest(plan, manifest, config, entropy) as (name, replica, state):
         with _new_data(plan):
             tell("copy")
-            _copy_store(plan, manifest)
+            copy_store(plan.backup, manifest, plan.data)
             revived = _revive(plan, config, manifest, replica, clock, entropy, tell)
         synced_ms = max(state.synced_ms, manifest.created_ms)
         return RestoreReport(
@@ -306,16 +306,22 @@ def _clear(data: Path) -> None:
     (data / MARK_NAME).unlink(missing_ok=True)
 
 
-def _copy_store(plan: Plan, manifest: Manifest) -> None:
-    """Copy the backup's store, and see that it is still the one that was verified."""
+def copy_store(backup_directory: Path, manifest: Manifest, data: Path) -> None:
+    """Copy a backup's store into ``data``, and see that it is still the one that was verified.
+
+    Raises ``IntegrityError`` when it is not, ``EngineError``.
+    """
     (expected,) = (file for file in manifest.files if file.name == STORE_FILE)
     digest = hashlib.sha256()
-    target = plan.data / ENGINE_DIRECTORY
+    target = data / ENGINE_DIRECTORY
     with _writing():
         target.mkdir(mode=_PRIVATE)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         descriptor = os.open(target / DATA_NAME, flags, 0o600)
-        with (plan.backup / STORE_FILE).open("rb") as source, os.fdopen(descriptor, "wb") as copy:
+        with (
+            (backup_directory / STORE_FILE).open("rb") as source,
+            os.fdopen(descriptor, "wb") as copy,
+        ):
             while piece := source.read(COPY_BYTES):
                 digest.update(piece)
                 copy.write(piece)

@@ -46,6 +46,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "backup": ("cli.commands.backup:group", "Back the site up; verify a backup."),
     "restore": ("cli.commands.restore:restore", "Bring a site back from backup and key replica."),
     "key-replica": ("cli.commands.replica:group", "Keep copies of the keys on other devices."),
+    "upgrade": ("cli.commands.upgrade:group", "Upgrade from a signed bundle; roll back."),
     "duty": ("cli.commands.duty:duty", "Manage duties and who holds them."),
     "chat": ("cli.commands.chat:chat", "Chat in the terminal or in a pipe."),
     "login": ("cli.commands.login:login", "Sign in on this machine."),

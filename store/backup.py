@@ -388,6 +388,22 @@ class Verification:
         return not self.problems
 
 
+def load_manifest(directory: Path) -> tuple[Manifest, bytes]:
+    """Return a backup's manifest and its signature; neither is checked.
+
+    Raises ``NoBackupError`` when there is none, ``FormatError`` when it cannot be read as one,
+    ``EngineError`` when reading fails.
+    """
+    try:
+        with (directory / MANIFEST_NAME).open("rb") as file:
+            data = file.read(MANIFEST_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        raise NoBackupError(f"{directory} holds no backup") from None
+    except OSError as error:
+        raise EngineError(f"reading a backup: {error.strerror}") from error
+    return read_manifest(data)
+
+
 def verify(directory: Path, *, key: bytes | None = None) -> Verification:
     """Check a backup as far as that goes without its keys. Blocking; O(bytes).
 
@@ -397,14 +413,7 @@ def verify(directory: Path, *, key: bytes | None = None) -> Verification:
     Raises ``NoBackupError`` when there is no manifest, ``EngineError`` when reading fails.
     """
     try:
-        with (directory / MANIFEST_NAME).open("rb") as file:
-            data = file.read(MANIFEST_BYTES + 1)
-    except FileNotFoundError:
-        raise NoBackupError(f"{directory} holds no backup") from None
-    except OSError as error:
-        raise EngineError(f"reading a backup: {error.strerror}") from error
-    try:
-        manifest, signature = read_manifest(data)
+        manifest, signature = load_manifest(directory)
     except FormatError:
         return Verification(None, ("the manifest is damaged or of a newer program",), False)
     problems = [*_wrong_origin(manifest, signature, key), *_wrong_files(directory, manifest)]
