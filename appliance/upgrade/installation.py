@@ -28,7 +28,7 @@ import msgspec
 
 from appliance.upgrade.bundle import PROGRAM_NAME, Bundle
 from appliance.upgrade.paths import exchange, sync_directory
-from store.errors import EngineError, StoreError
+from store.errors import StoreError
 from store.minisign import FILE_BYTES, PublicKey, read_public
 
 KEY_NAME: Final = "release.pub"
@@ -229,14 +229,3 @@ def version_of(tree: Path) -> str:
     if not isinstance(answer, str) or not _VERSION.fullmatch(answer):
         raise UpgradeError(f"the program in {tree} does not start on this machine")
     return answer
-
-
-def free_bytes(directory: Path) -> int:
-    """Return the free space where a directory is or would be made."""
-    place = directory
-    while not place.exists():
-        place = place.parent
-    try:
-        return shutil.disk_usage(place).free
-    except OSError as error:
-        raise EngineError(f"reading the free space of {place}: {error.strerror}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -11,9 +12,10 @@ import msgspec
 from appliance.health import DISK_FLOOR_BYTES
 from appliance.site import ENGINE_DIRECTORY
 from appliance.upgrade.bundle import Release
-from appliance.upgrade.installation import Installation, State, free_bytes
+from appliance.upgrade.installation import Installation, State
 from appliance.version import RELEASE
 from store.engine.lmdb import LmdbEngine
+from store.errors import EngineError
 from store.schema import schema_of
 
 MARGIN_BYTES: Final = DISK_FLOOR_BYTES
@@ -28,11 +30,12 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 class Space(msgspec.Struct, frozen=True):
-    """What one disk must hold, in bytes, without the margin that stays free."""
+    """What a directory must take, in bytes, and what is free on its device."""
 
     directory: str
     needed: int
     free: int
+    device: int
 
 
 class UpgradePlan(msgspec.Struct, frozen=True):
@@ -68,8 +71,8 @@ def plan(
     state, version = installed.state(), installed.current()
     store = store_of(data, map_bytes)
     schema = None if store is None else store[0]
-    snapshot = None if store is None else Space(str(snapshots), store[1], free_bytes(snapshots))
-    program = Space(str(installed.versions), release.bytes, free_bytes(installed.versions))
+    snapshot = None if store is None else space_for(snapshots, store[1])
+    program = space_for(installed.versions, release.bytes)
     problems = (
         *_order(release, version, state),
         *_rows(release, schema),
@@ -123,15 +126,25 @@ def _rows(release: Release, schema: int | None) -> Iterator[Problem]:
         )
 
 
-def _space(snapshot: Space | None, program: Space) -> Iterator[Problem]:
-    """Compare each alone; two on one disk are told of when they fit only one by one."""
-    wanted = [space for space in (snapshot, program) if space is not None]
-    together = sum(space.needed for space in wanted)
-    is_one_disk = len({space.free for space in wanted}) == 1
-    for space in wanted:
-        needed = MARGIN_BYTES + (together if is_one_disk else space.needed)
-        if space.free < needed:
+def space_for(directory: Path, needed: int) -> Space:
+    """Look at the space where a directory is or would be made; raises ``EngineError``."""
+    place = directory
+    while not place.exists():
+        place = place.parent
+    try:
+        return Space(str(directory), needed, shutil.disk_usage(place).free, place.stat().st_dev)
+    except OSError as error:
+        raise EngineError(f"reading the free space of {place}: {error.strerror}") from error
+
+
+def _space(*wanted: Space | None) -> Iterator[Problem]:
+    """Leave the margin free on each device, whatever goes there together."""
+    spaces = [space for space in wanted if space is not None]
+    for space in spaces:
+        together = sum(each.needed for each in spaces if each.device == space.device)
+        if space.free < together + MARGIN_BYTES:
             yield Problem(
                 "upgrade.space",
-                f"{needed >> 20} MiB are needed in {space.directory}, {space.free >> 20} are free",
+                f"{space.directory} is on a disk with {space.free >> 20} MiB free, "
+                f"{(together + MARGIN_BYTES) >> 20} are needed",
             )
