@@ -54,6 +54,7 @@ _BY_CODE: dict[str, Exit] = {
     "config.": Exit.CONFIG,
     "conversation.unknown": Exit.FAILED,
     "device.unknown": Exit.FAILED,
+    "drill.": Exit.FAILED,
     "duty.unknown": Exit.FAILED,
     "evidence.sealed": Exit.INTEGRITY,
     "frame.": Exit.FAILED,

@@ -45,6 +45,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "decommission": ("cli.commands.decommission:decommission", "End this site, for ever."),
     "backup": ("cli.commands.backup:group", "Back the site up; verify a backup."),
     "restore": ("cli.commands.restore:restore", "Bring a site back from backup and key replica."),
+    "drill": ("cli.commands.drill:group", "Rehearse a disaster; nothing is changed."),
     "key-replica": ("cli.commands.replica:group", "Keep copies of the keys on other devices."),
     "upgrade": ("cli.commands.upgrade:group", "Upgrade from a signed bundle; roll back."),
     "duty": ("cli.commands.duty:duty", "Manage duties and who holds them."),

@@ -70,7 +70,9 @@ FINDINGS: Final = 100
 _DOMAIN: Final = b"strongroom/backup/1"
 _FIRST_LINE: Final = "strongroom backup 1"
 _FILES: Final = frozenset({STORE_FILE, SETTINGS_FILE})
-_PARTIAL: Final = ".partial"
+PARTIAL: Final = ".partial"
+"""What the name of an unfinished backup ends in."""
+
 _DIRECTORY_MODE: Final = 0o700
 _FILE_MODE: Final = 0o600
 
@@ -270,7 +272,7 @@ def create(
         EngineError: it cannot be written.
     """
     _expect_place(target, apart_from)
-    partial = target.with_name(target.name + _PARTIAL)
+    partial = target.with_name(target.name + PARTIAL)
     with _writing():
         partial.mkdir(mode=_DIRECTORY_MODE)
     try:
@@ -288,7 +290,7 @@ def create(
 def copied_bytes(target: Path) -> int:
     """Return how many bytes of the store a backup that is being made has copied by now."""
     try:
-        return (target.with_name(target.name + _PARTIAL) / STORE_FILE).stat().st_size
+        return (target.with_name(target.name + PARTIAL) / STORE_FILE).stat().st_size
     except OSError:
         return 0
 
@@ -316,7 +318,7 @@ def _expect_place(target: Path, apart_from: Sequence[Path]) -> None:
     place = target.parent.resolve() / target.name
     if any(place.is_relative_to(directory.resolve()) for directory in apart_from):
         raise BackupPlaceError("the backup would lie inside the data or key directory")
-    partial = target.with_name(target.name + _PARTIAL)
+    partial = target.with_name(target.name + PARTIAL)
     if target.is_symlink() or target.exists():
         raise BackupExistsError(f"{target} exists")
     if partial.is_symlink() or partial.exists():

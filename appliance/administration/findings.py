@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import trio
 
-from appliance import check, doctor
+from appliance import check, doctor, drill
 from appliance.administration.contract import Answer, Arguments, Host, Operation
 from appliance.config import Config, key_directory
 from appliance.findings import Finding
@@ -58,6 +58,7 @@ def shallow(
         found += doctor.examine_replicas(statuses or (), site.ports.clock.wall_ms())
     if data_dir is not None:
         found += doctor.examine_directories(data_dir, key_directory(config, data_dir))
+        found += drill.examine_leftovers(data_dir)
     return found
 
 
