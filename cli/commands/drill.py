@@ -74,13 +74,18 @@ def restore(data: Path | None, backups: Path | None, as_json: bool) -> None:
         wrap_for(config, where),
         config.store.map_bytes,
     )
+
+    def tell(step: str) -> None:
+        if not as_json:
+            note(f"  {STEPS[step]} ...")
+
     with _ended_by_sigterm():
         report = drill(
             place,
             _backups(backups, config.backup.directory, where),
             clock=SystemClock(),
             entropy=SystemEntropy(),
-            tell=lambda step: note(f"  {STEPS[step]} ..."),
+            tell=tell,
         )
     findings = plain_findings(report.findings)
     if as_json:

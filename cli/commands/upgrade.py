@@ -150,8 +150,8 @@ def apply(
         for problem in found.problems:
             raise CliError(problem.code, problem.message, NO_PROBLEM_HINT)
         before = installed.state().previous
-        with _snapshot(found, where) as snapshot:
-            note(f"  installing version {found.new_version} ...")
+        with _snapshot(found, where, as_json=as_json) as snapshot:
+            _progress(f"installing version {found.new_version}", as_json=as_json)
             installed.install(content)
             previous = Previous(found.version, str(snapshot or ""), SCHEMA)
             installed.note(State(found.new_counter, previous))
@@ -206,6 +206,8 @@ def rollback(data: Path | None, program: Path, store: bool, dry_run: bool, as_js
                     f"back to the snapshot loses {lost} operations",
                     "Say so with --store; the server must be stopped.",
                 )
+            if store:
+                _progress(f"version {previous.version} brings the store back", as_json=as_json)
             answer["reverted"] = _go_back(installed, previous, where, with_store=store)
     if as_json:
         emit_json("upgrade.rollback", answer)
@@ -233,6 +235,10 @@ def revert(data: Path | None, snapshot: Path, as_json: bool) -> None:
     where = data_directory(data)
     config = configuration(where).config
     harden()
+
+    def tell(step: str) -> None:
+        _progress(STEPS[step], as_json=as_json)
+
     with process_lock(where):
         report = carry_out(
             where,
@@ -242,7 +248,7 @@ def revert(data: Path | None, snapshot: Path, as_json: bool) -> None:
             map_bytes=config.store.map_bytes,
             clock=SystemClock(),
             entropy=SystemEntropy(),
-            tell=lambda step: note(f"  {STEPS[step]} ..."),
+            tell=tell,
         )
     if as_json:
         emit_json("upgrade.revert", plain_report(report))
@@ -270,7 +276,7 @@ def _compared(
 
 
 @contextmanager
-def _snapshot(found: UpgradePlan, data: Path) -> Iterator[Path | None]:
+def _snapshot(found: UpgradePlan, data: Path, *, as_json: bool) -> Iterator[Path | None]:
     """Back the store up before the upgrade; a failure of the upgrade takes the snapshot away."""
     if found.snapshot is None:
         yield None
@@ -282,7 +288,7 @@ def _snapshot(found: UpgradePlan, data: Path) -> Iterator[Path | None]:
             os.chown(folder, owner["user"], owner["group"])
     made = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     target = folder / f"{found.version}-{made}"
-    note(f"  making a snapshot in {target} ...")
+    _progress(f"making a snapshot in {target}", as_json=as_json)
     ask(this_program(), ["backup", "create", str(target)], data)
     try:
         yield target
@@ -332,12 +338,16 @@ def _go_back(
     version_of(directory)
     reverted = None
     if with_store:
-        note(f"  version {previous.version} brings the store back ...")
         program = directory / PROGRAM_NAME
         reverted = ask([program], ["upgrade", "revert", previous.snapshot], data)
     installed.switch(previous.version)
     installed.note(State(installed.state().counter))
     return reverted
+
+
+def _progress(doing: str, *, as_json: bool) -> None:
+    if not as_json:
+        note(f"  {doing} ...")
 
 
 # --- telling --------------------------------------------------------------------------------------
