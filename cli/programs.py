@@ -1,4 +1,4 @@
-"""Run a strongroom program as another process, as whoever owns the data, and read its answer."""
+"""Work as whoever owns the data: in this process, or in another strongroom program's."""
 
 from __future__ import annotations
 
@@ -52,6 +52,15 @@ def owner_of(data: Path) -> dict[str, Any]:
     if os.geteuid() != 0 or found.st_uid == 0:
         return {}
     return {"user": found.st_uid, "group": found.st_gid, "extra_groups": []}
+
+
+def become_owner(data: Path) -> None:
+    """Let root be the owner of ``data`` from here on, for good; others stay who they are."""
+    owner = owner_of(data)
+    if owner:
+        os.setgroups(owner["extra_groups"])
+        os.setgid(owner["group"])
+        os.setuid(owner["user"])
 
 
 def _told(stderr: bytes, arguments: Sequence[str]) -> CliError:

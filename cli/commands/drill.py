@@ -20,6 +20,7 @@ from cli.offline import wrap_for
 from cli.options import PATH, Group, subcommand
 from cli.output import emit_json, local_time, note, say
 from cli.places import data_directory
+from cli.programs import become_owner
 
 if TYPE_CHECKING:
     from appliance.drill import DrillReport
@@ -58,6 +59,8 @@ def restore(data: Path | None, backups: Path | None, as_json: bool) -> None:
     from store.vault import harden
 
     where = data_directory(data)
+    if where.is_dir():
+        become_owner(where)
     config = configuration(where).config
     replicas = replica_directories(config, where)
     if not replicas:
