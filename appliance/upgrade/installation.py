@@ -7,8 +7,9 @@
         lock                             held by the one upgrade that runs
         VERSION/                         the program, as its bundle or package had it
 
-A package puts a directory in the link's place; the first upgrade exchanges the two. Which version
-is used changes in one rename. What runs goes on from its own directory until it is restarted.
+A package puts a directory in the link's place; ``adopt`` exchanges the two before the first
+upgrade. Which version is used changes in one rename. A program that was started through the link
+goes on from its own version's directory until it is restarted.
 """
 
 from __future__ import annotations
@@ -129,11 +130,9 @@ class Installation:
         self._write(STATE_NAME, msgspec.json.encode(state).decode())
 
     def current(self) -> str:
-        """Return the version in use; raises ``UpgradeError`` when there is none."""
+        """Start the program in use and return its version; raises ``UpgradeError``."""
         if not (self.program / PROGRAM_NAME).is_file():
             raise UpgradeError(f"{self.program} holds no program")
-        if self.program.is_symlink() and self.program.resolve().parent == self.versions.resolve():
-            return self.program.resolve().name
         return version_of(self.program)
 
     def directory(self, version: str) -> Path:
@@ -175,24 +174,46 @@ class Installation:
         finally:
             shutil.rmtree(staged, ignore_errors=True)
 
-    def switch(self, version: str) -> None:
-        """Let ``version`` be the one in use, in one step of the file system."""
-        target = os.path.relpath(self.directory(version), self.program.parent)
-        if self.program.is_symlink() or not self.program.exists():
-            link = self.versions / ".link"
-            link.unlink(missing_ok=True)
-            link.symlink_to(target)
-            link.replace(self.program)
-            sync_directory(self.program.parent)
+    @property
+    def is_adopted(self) -> bool:
+        """Whether the program is a link to one of the versions."""
+        return self.program.is_symlink()
+
+    def adopt(self) -> None:
+        """Put a package's directory among the versions and a link in its place, in one step.
+
+        What was started from the directory must be started anew before the next upgrade: it
+        would go on to read its files under the old path. Raises ``UpgradeError``, ``EngineError``.
+        """
+        if self.is_adopted:
             return
-        # A package's directory goes to where its version belongs, as the link takes its place.
-        place = self.directory(version_of(self.program))
+        place = self.directory(self.current())
         if place.is_symlink():
             place.unlink()
         elif place.exists():
             raise UpgradeError(f"{place} exists, and {self.program} is a directory")
-        place.symlink_to(target)
+        place.symlink_to(os.path.relpath(place, self.program.parent))
         exchange(place, self.program)
+
+    def switch(self, version: str) -> None:
+        """Let ``version`` be the one in use, in one rename; raises ``UpgradeError``."""
+        if not self.is_adopted:
+            raise UpgradeError(f"{self.program} is not a link to a version")
+        link = self.versions / ".link"
+        link.unlink(missing_ok=True)
+        link.symlink_to(os.path.relpath(self.directory(version), self.program.parent))
+        link.replace(self.program)
+        sync_directory(self.program.parent)
+
+    def change(self, version: str, state: State) -> None:
+        """Note a state and switch; the state is as before when switching fails."""
+        before = self.state()
+        self.note(state)
+        try:
+            self.switch(version)
+        except BaseException:
+            self.note(before)
+            raise
 
     def prune(self, kept: set[str]) -> None:
         """Remove the versions that nobody goes back to."""

@@ -74,6 +74,7 @@ def plan(
     snapshot = None if store is None else space_for(snapshots, store[1])
     program = space_for(installed.versions, release.bytes)
     problems = (
+        *_layout(installed),
         *_order(release, version, state),
         *_rows(release, schema),
         *_space(snapshot, program),
@@ -103,6 +104,14 @@ def store_of(data: Path, map_bytes: int) -> tuple[int, int] | None:
             return schema_of(reader), engine.stats().used_bytes
     finally:
         engine.close()
+
+
+def _layout(installed: Installation) -> Iterator[Problem]:
+    if not installed.is_adopted:
+        yield Problem(
+            "upgrade.not_adopted",
+            f"{installed.program} is not a link yet: `strongroom upgrade trust` makes it one",
+        )
 
 
 def _order(release: Release, version: str, state: State) -> Iterator[Problem]:

@@ -15,7 +15,7 @@ import click
 from cli.commands.config import configuration
 from cli.errors import CliError
 from cli.exits import Exit
-from cli.offline import process_lock, wrap_for
+from cli.offline import is_running, process_lock, wrap_for
 from cli.options import PATH, Group, subcommand
 from cli.output import emit_json, local_time, note, say
 from cli.places import data_directory
@@ -83,15 +83,25 @@ def snapshots_at(function: F) -> F:
 def trust(data: Path | None, key: Path, program: Path, as_json: bool) -> None:
     """Pin the release key: from now on only bundles signed by it are taken.
 
-    KEY is a public key file in minisign's format, got by a way you trust; compare its id with the
-    one on paper. A pinned key is never replaced by this command.
+    KEY is a public key file in minisign's format, got by a way you trust; compare it with the one
+    on paper. A pinned key is never replaced by this command. It also puts the program among the
+    versions, with a link in its place, for which the server must be stopped.
     """
     from store.minisign import FILE_BYTES
 
-    del data
+    where = data_directory(data)
     installed = _installation(program)
-    with key.open(encoding="utf-8", errors="replace") as file:
-        pinned = installed.trust(file.read(FILE_BYTES))
+    with installed.locked():
+        if not installed.is_adopted and is_running(where):
+            raise CliError(
+                "cli.running",
+                f"a server works on {where}, from the directory that is to become a link",
+                "Stop it first: systemctl stop strongroom.",
+                retryable=True,
+            )
+        with key.open(encoding="utf-8", errors="replace") as file:
+            pinned = installed.trust(file.read(FILE_BYTES))
+        installed.adopt()
     if as_json:
         emit_json("upgrade.trust", {"key": pinned.name, "program": str(installed.program)})
     else:
@@ -154,8 +164,7 @@ def apply(
             _progress(f"installing version {found.new_version}", as_json=as_json)
             installed.install(content)
             previous = Previous(found.version, str(snapshot or ""), SCHEMA)
-            installed.note(State(found.new_counter, previous))
-            installed.switch(found.new_version)
+            installed.change(found.new_version, State(found.new_counter, previous))
         _forget(installed, {found.version, found.new_version}, before)
     answer = {**plain_plan(found), "snapshot": str(snapshot) if snapshot else None}
     if as_json:
@@ -340,8 +349,7 @@ def _go_back(
     if with_store:
         program = directory / PROGRAM_NAME
         reverted = ask([program], ["upgrade", "revert", previous.snapshot], data)
-    installed.switch(previous.version)
-    installed.note(State(installed.state().counter))
+    installed.change(previous.version, State(installed.state().counter))
     return reverted
 
 

@@ -29,7 +29,9 @@ class Machine:
         make_tree(folder / "opt" / "strongroom", OLD)
         (folder / "release.pub").write_text(PUBLIC.text())
         self.program = folder / "opt" / "strongroom"
-        assert self.office.json("upgrade", "trust", str(folder / "release.pub"), *self.at)
+        key = str(folder / "release.pub")
+        self.nowhere = ("--data", str(folder / "nowhere"))
+        assert self.office.json("upgrade", "trust", key, *self.at, *self.nowhere)
 
     @property
     def at(self) -> tuple[str, str]:
@@ -166,9 +168,21 @@ def test_what_is_in_the_way_is_refused_and_changes_nothing(machine: Machine) -> 
     snapshots = machine.folder / "demo-data-snapshots"
     assert not snapshots.exists() or not list(snapshots.iterdir())
     assert {path.name for path in (machine.folder / "opt" / "strongroom-versions").iterdir()} == {
+        OLD,
         "lock",
         "release.pub",
     }
+
+
+def test_a_package_is_adopted_only_while_nothing_runs_from_it(machine: Machine) -> None:
+    make_tree(machine.folder / "usr" / "strongroom", OLD)
+    key = str(machine.folder / "release.pub")
+    trust = ("upgrade", "trust", key, "--program", str(machine.folder / "usr" / "strongroom"))
+    assert code(machine.office.run(*trust, "--json")) == (Exit.FAILED, "cli.running")
+    assert not (machine.folder / "usr" / "strongroom").is_symlink()
+    assert machine.demo.stop() == 0
+    machine.office.ok(*trust)
+    assert (machine.folder / "usr" / "strongroom").is_symlink()
 
 
 def test_without_a_pinned_key_no_bundle_is_taken(machine: Machine) -> None:

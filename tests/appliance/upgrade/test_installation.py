@@ -41,18 +41,42 @@ def place(installed: Installation, path: Path) -> None:
 def test_a_packages_directory_gives_way_to_a_link_and_stays_as_a_version(
     installed: Installation, tmp_path: Path
 ) -> None:
+    before = (installed.program / "strongroom").stat().st_ino
+    with installed.locked():
+        installed.adopt()
+        installed.adopt()
+    assert installed.program.is_symlink()
+    assert installed.program.resolve() == installed.directory("0.1.0")
+    assert (installed.program / "strongroom").stat().st_ino == before
     install(installed, tmp_path, "0.2.0")
     assert installed.current() == "0.1.0"
     installed.switch("0.2.0")
-    assert installed.program.is_symlink()
-    assert installed.current() == version_of(installed.program) == "0.2.0"
+    assert installed.current() == "0.2.0"
     assert version_of(installed.directory("0.1.0")) == "0.1.0"
     installed.switch("0.1.0")
-    assert installed.current() == version_of(installed.program) == "0.1.0"
+    assert installed.current() == "0.1.0"
+
+
+def test_a_packages_directory_is_never_switched_away(
+    installed: Installation, tmp_path: Path
+) -> None:
+    install(installed, tmp_path, "0.2.0")
+    with pytest.raises(UpgradeError, match="not a link"):
+        installed.switch("0.2.0")
+    assert installed.current() == "0.1.0"
+
+
+def test_a_version_that_is_there_is_not_covered_by_a_package(
+    installed: Installation, tmp_path: Path
+) -> None:
+    install(installed, tmp_path, "0.1.0")
+    with pytest.raises(UpgradeError, match="exists"):
+        installed.adopt()
 
 
 def test_the_tree_can_be_moved_as_a_whole(installed: Installation, tmp_path: Path) -> None:
     install(installed, tmp_path, "0.2.0")
+    installed.adopt()
     installed.switch("0.2.0")
     (tmp_path / "opt").rename(tmp_path / "elsewhere")
     assert Installation(tmp_path / "elsewhere" / "strongroom").current() == "0.2.0"
@@ -107,6 +131,14 @@ def test_the_state_is_kept_and_a_damaged_one_is_told(installed: Installation) ->
         installed.state()
 
 
+def test_what_was_noted_is_as_before_when_switching_fails(installed: Installation) -> None:
+    installed.versions.mkdir()
+    installed.note(State(3))
+    with pytest.raises(UpgradeError):
+        installed.change("0.2.0", State(4, Previous("0.1.0", "", 1)))
+    assert installed.state() == State(3)
+
+
 def test_there_is_one_upgrade_at_a_time(installed: Installation) -> None:
     with installed.locked(), pytest.raises(BusyError), Installation(installed.program).locked():
         pass
@@ -115,6 +147,8 @@ def test_there_is_one_upgrade_at_a_time(installed: Installation) -> None:
 
 
 def test_only_versions_that_are_wanted_stay(installed: Installation, tmp_path: Path) -> None:
+    with installed.locked():
+        installed.adopt()
     for version in ("0.2.0", "0.3.0"):
         install(installed, tmp_path, version)
         installed.switch(version)

@@ -30,7 +30,10 @@ def release(
 @pytest.fixture
 def installed(tmp_path: Path) -> Installation:
     make_tree(tmp_path / "opt" / "strongroom", "0.1.0")
-    return Installation(tmp_path / "opt" / "strongroom")
+    made = Installation(tmp_path / "opt" / "strongroom")
+    with made.locked():
+        made.adopt()
+    return made
 
 
 @pytest.fixture
@@ -74,12 +77,17 @@ def test_a_program_that_does_not_open_the_store_is_refused(
     assert codes(release(schema=schema), installed, data) == ["upgrade.schema"]
 
 
+def test_a_packages_directory_is_adopted_first(tmp_path: Path, data: Path) -> None:
+    make_tree(tmp_path / "usr" / "strongroom", "0.1.0")
+    installed = Installation(tmp_path / "usr" / "strongroom")
+    assert codes(release(), installed, data) == ["upgrade.not_adopted"]
+
+
 def test_the_version_in_use_is_not_installed_again(installed: Installation, data: Path) -> None:
     assert codes(release("0.1.0"), installed, data) == ["upgrade.same_version"]
 
 
 def test_every_obstacle_is_told_at_once(installed: Installation, data: Path) -> None:
-    installed.versions.mkdir()
     installed.note(State(9))
     new = release(counter=8, schema=(7, 9), size=1 << 60)
     assert codes(new, installed, data) == [
