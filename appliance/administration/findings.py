@@ -14,6 +14,7 @@ from appliance.config import Config, key_directory
 from appliance.findings import Finding
 from appliance.replicas import ReplicaStatus
 from appliance.site import Site
+from appliance.upgrade import revert
 from store import reading
 from store.engine.contract import Reader
 
@@ -59,6 +60,7 @@ def shallow(
     if data_dir is not None:
         found += doctor.examine_directories(data_dir, key_directory(config, data_dir))
         found += drill.examine_leftovers(data_dir)
+        found += revert.examine_leftovers(data_dir)
     return found
 
 

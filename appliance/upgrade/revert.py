@@ -23,6 +23,7 @@ from typing import Final
 import msgspec
 
 from appliance import revival
+from appliance.findings import Finding, Severity
 from appliance.restore import copy_store
 from appliance.site import ENGINE_DIRECTORY, SIDECAR_DIRECTORY, AbsentError
 from appliance.upgrade.paths import exchange, sync_directory
@@ -127,6 +128,27 @@ def revert(
         disk.close()
         shutil.rmtree(scratch, ignore_errors=True)
         sync_directory(data)
+
+
+def examine_leftovers(data: Path) -> Iterator[Finding]:
+    """Remove what an interrupted revert left, and yield a finding that tells of it.
+
+    For whoever has the data directory to themselves, as the server and ``check`` have.
+    """
+    scratch = data / SCRATCH_NAME
+    if not scratch.is_dir():
+        return
+    shutil.rmtree(scratch, ignore_errors=True)
+    is_left = scratch.exists()
+    yield Finding(
+        "upgrade.leftover",
+        Severity.WARNING if is_left else Severity.NOTICE,
+        "a rollback of the store was interrupted; what it left behind "
+        + ("cannot be removed" if is_left else "is removed"),
+        f"Remove the directory {SCRATCH_NAME} in the data directory, as root."
+        if is_left
+        else "See that the store is the one that you want; if not, roll back again.",
+    )
 
 
 def lost_since(data: Path, snapshot: Path, map_bytes: int) -> int:

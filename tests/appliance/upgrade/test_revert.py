@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from appliance.administration.findings import shallow
 from appliance.check import check
+from appliance.config import Config, KeysSection
 from appliance.site import AbsentError, Site, data_ports
 from appliance.upgrade import paths
 from appliance.upgrade import revert as reverting
@@ -154,6 +156,16 @@ def test_what_a_crash_left_behind_is_removed(office: Office) -> None:
     (office.data / reverting.SCRATCH_NAME / "store" / "data.mdb").write_bytes(b"half")
     go_back(office)
     assert is_whole(reopened(office))
+
+
+def test_doctor_removes_what_a_crash_left_and_says_so_once(office: Office) -> None:
+    (office.data / reverting.SCRATCH_NAME / "store").mkdir(parents=True)
+    config = Config(keys=KeysSection(str(office.keys)))
+    found = [each.id for each in shallow(office.site, config, office.data, [])]
+    assert "upgrade.leftover" in found
+    assert not (office.data / reverting.SCRATCH_NAME).exists()
+    found = [each.id for each in shallow(office.site, config, office.data, [])]
+    assert "upgrade.leftover" not in found
 
 
 def test_a_store_of_a_newer_program_comes_back_readable(office: Office) -> None:
