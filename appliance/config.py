@@ -139,6 +139,15 @@ class ReplicasSection(Section, frozen=True):
     ] = ()
 
 
+class BackupSection(Section, frozen=True):
+    """Where backups are."""
+
+    directory: Annotated[
+        str,
+        Meta(description="Directory in which backups are made; `strongroom drill` looks there."),
+    ] = ""
+
+
 class StoreSection(Section, frozen=True):
     """The database."""
 
@@ -223,6 +232,7 @@ class Config(Section, frozen=True):
     tls: TlsSection = TlsSection()
     keys: KeysSection = KeysSection()
     replicas: ReplicasSection = ReplicasSection()
+    backup: BackupSection = BackupSection()
     store: StoreSection = StoreSection()
     metrics: MetricsSection = MetricsSection()
     sessions: SessionsSection = SessionsSection()

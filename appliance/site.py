@@ -17,6 +17,7 @@ from appliance.context import SITE, Actor, Outcome
 from appliance.core import SECRET_BYTES, Core
 from appliance.disposal.commands import Confirm, EndFound, PlaceHold, ReadClock, Slice
 from appliance.operations import Kind, SecretSlot, SiteCreated, SiteSecret, encode
+from store import schema
 from store.clocks import SystemClock, SystemEntropy
 from store.disk import FileDisk
 from store.engine.ballast import ballast_bytes
@@ -163,6 +164,7 @@ class Site:
         now_ms = ports.clock.wall_ms()
         with ports.engine.snapshot() as reader:
             txn = Txn(reader)
+            schema.bring_up(txn)
             epochs = _EpochAges()
             vault = Vault.create(txn, ports.keys, ports.entropy, wrap, max_retention_ms=epochs.of)
             core = _begin(txn, vault, Fence(ports.data), ports.entropy, name, now_ms)
@@ -173,16 +175,19 @@ class Site:
 
     @classmethod
     def open(cls, ports: Ports, wrap: Wrap) -> Site:
-        """Open an existing site: root, recovery rule, fence, log, memory.
+        """Open an existing site: schema, root, recovery rule, fence, log, memory.
 
-        Raises ``AbsentError``, ``VaultLockedError``, and the store's other errors.
+        Raises ``AbsentError``, ``NewerSchemaError``, ``VaultLockedError``, and the store's
+        other errors.
         """
         with ports.engine.snapshot() as reader:
             if next(iter(reader.range(b"\x10", b"\xff")), None) is None:
                 raise AbsentError("the data directory holds no site")
+            schema.expect_known(reader)
             epochs = _EpochAges()
             vault = Vault.open(reader, ports.keys, ports.entropy, wrap, max_retention_ms=epochs.of)
         token = ports.engine.acquire()
+        schema.bring_up_store(ports.engine, token)
         vault.recover(ports.engine, token)
         with ports.engine.snapshot() as reader:
             txn = Txn(reader)

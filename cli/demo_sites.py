@@ -141,7 +141,7 @@ class Demo:
     def start(self, site: Site, *arguments: str) -> None:
         """Start a server that is stopped when the demo ends."""
         log = self._stack.enter_context((self._folder / f"{site.name}.log").open("wb"))
-        server = subprocess.Popen(  # noqa: S603 - our own program
+        server = subprocess.Popen(
             [PROGRAM, *arguments],
             stdout=log,
             stderr=log,

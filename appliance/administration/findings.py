@@ -8,12 +8,13 @@ from typing import Any, Final
 
 import trio
 
-from appliance import check, doctor
+from appliance import check, doctor, drill
 from appliance.administration.contract import Answer, Arguments, Host, Operation
 from appliance.config import Config, key_directory
 from appliance.findings import Finding
 from appliance.replicas import ReplicaStatus
 from appliance.site import Site
+from appliance.upgrade import revert
 from store import reading
 from store.engine.contract import Reader
 
@@ -58,6 +59,8 @@ def shallow(
         found += doctor.examine_replicas(statuses or (), site.ports.clock.wall_ms())
     if data_dir is not None:
         found += doctor.examine_directories(data_dir, key_directory(config, data_dir))
+        found += drill.examine_leftovers(data_dir)
+        found += revert.examine_leftovers(data_dir)
     return found
 
 

@@ -16,7 +16,7 @@ from appliance.site import AbsentError, Site, data_ports
 from store.errors import VaultLockedError
 from store.replica import ForeignReplicaError, ReplicaError
 from store.vault import Argon2Cost, NoWrap, PassphraseWrap
-from tests.appliance.test_restore import ENTROPY, MAP_BYTES, Office
+from tests.appliance.office import ENTROPY, MAP_BYTES, Office
 
 
 @pytest.fixture
