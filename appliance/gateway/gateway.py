@@ -22,6 +22,7 @@ from appliance.blame import blame
 from appliance.context import SITE, Actor, Outcome
 from appliance.core import Core
 from appliance.directory.commands import RevokeDevice
+from appliance.directory.policy import Lifetimes
 from appliance.directory.sessions import PASSIVE, Ended, Reason, Session, Sessions
 from appliance.gateway import queries
 from appliance.gateway.catchup import CatchUp
@@ -149,6 +150,11 @@ class Gateway:
         self.fanout = Fanout(self.roster, core.conversations)
         self.catch_up = CatchUp(core, engine, self.fanout)
         self.counters = Counters()
+
+    def change(self, limits: schema.Limits, lifetimes: Lifetimes) -> None:
+        """Give sessions that begin from now on other limits and another life."""
+        self._limits = limits
+        self._sessions.lifetimes = lifetimes
 
     def _watch_devices(self) -> None:
         """Let the idle time of every sign-in begin anew: nobody knows what was before."""

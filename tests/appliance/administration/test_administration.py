@@ -30,6 +30,7 @@ from appliance.directory.lockout import Lockout
 from appliance.directory.requests import canonical_json, canonical_request
 from appliance.disposal.runs import Progress
 from appliance.health import Health
+from appliance.reload import Plan
 from appliance.replicas import Replicas
 from appliance.site import Ports, Site
 from store.clocks import ManualClock, SeededEntropy
@@ -111,6 +112,11 @@ class FakeHost:
 
     def metrics(self) -> str:
         return "strongroom_ready 1\n"
+
+    reread = None
+
+    def reload(self) -> Plan:
+        return Plan(self.config, ())
 
     def unlock(self, login: str) -> int:
         return self.lockout.unlock(login)
