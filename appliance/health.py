@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from appliance.context import Context
+from appliance.findings import Finding, Severity
 from store.engine.contract import Engine
 from store.tables import meta_key
 from transports.http.pages import Readiness
@@ -64,6 +66,15 @@ class Health:
     probe_ms: int = 0
     probe_error: str = ""
     certificate_until: datetime | None = None
+    examined_ms: int = 0
+    """When `doctor --deep` ran last, in Unix ms; 0: not since the start."""
+    contradictions: int = 0
+    """Findings of integrity that it had."""
+
+    def examined(self, findings: Iterable[Finding], now_ms: int) -> None:
+        """Note what a deep examination has found."""
+        self.contradictions = sum(each.severity is Severity.INTEGRITY for each in findings)
+        self.examined_ms = now_ms
 
     def probed(self, now: float, probe_ms: int) -> None:
         """Note a probe that came back, and read its row from a snapshot."""
