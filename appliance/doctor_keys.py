@@ -15,6 +15,14 @@ from store.vault.slots import SLOT_BYTES, SLOT_NAMES, decode_slot
 
 _BLOCK_DEVICES: Final = Path("/sys/dev/block")
 _BLANK: Final = bytes(SLOT_BYTES)
+_DEVICES: Final = {
+    True: "a device that says it rotates",
+    False: "a device that does not rotate",
+    None: "a device that does not say whether it rotates",
+}
+_KEEP_RUNNING: Final = (
+    "Do not stop: the running server still has the root. Back up, sync a key replica, restore."
+)
 
 
 def examine_slots(keys: Disk, vault: Vault) -> Iterator[Finding]:
@@ -30,12 +38,14 @@ def examine_slots(keys: Disk, vault: Vault) -> Iterator[Finding]:
         evidence = f"the root slots cannot be read: {error.code}"
         yield Finding("keys.root_missing", Severity.FAILURE, evidence, _KEEP_RUNNING)
         return
-    current = [slot is not None and slot.generation == vault.generation for slot in slots]
-    if not any(current):
+    generations = [None if slot is None else slot.generation for slot in slots]
+    if vault.generation not in generations:
         evidence = f"no slot holds the root in use, number {vault.generation}"
         yield Finding("keys.root_missing", Severity.FAILURE, evidence, _KEEP_RUNNING)
-    for name, content, is_current in zip(SLOT_NAMES, contents, current, strict=True):
-        if not is_current and content not in (None, _BLANK):
+        return
+    used = generations.index(vault.generation)
+    for number, (name, content) in enumerate(zip(SLOT_NAMES, contents, strict=True)):
+        if number != used and content not in (None, _BLANK):
             yield Finding(
                 "keys.root_leftover",
                 Severity.WARNING,
@@ -49,19 +59,13 @@ def examine_tier(directory: Path, kind: str) -> Finding:
 
     ``kind`` is the file system's type.
     """
-    device = {True: "a rotating disk", False: "a flash or virtual disk", None: "a disk"}
-    where = f"{kind or 'an unknown file system'} on {device[_is_rotating(directory)]}"
+    where = f"{kind or 'an unknown file system'} on {_DEVICES[_is_rotating(directory)]}"
     return Finding(
         "keys.tier",
         Severity.NOTICE,
         f"roots end by overwriting (tier file), on {where}",
         "Weigh what an older copy of the key directory would mean: see the hardening guide.",
     )
-
-
-_KEEP_RUNNING: Final = (
-    "Do not stop: the running server still has the root. Back up, sync a key replica, restore."
-)
 
 
 def _is_rotating(directory: Path) -> bool | None:
