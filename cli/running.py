@@ -96,10 +96,14 @@ async def _run(
 async def _heed(
     signals: AsyncIterator[int], stop: trio.Event, nursery: trio.Nursery, appliance: Appliance
 ) -> None:
-    """Reload on SIGHUP; stop in good order on the first other signal, at once on the second."""
+    """Reload on SIGHUP; stop in good order on the first other signal, at once on the second.
+
+    SIGHUP from a terminal means that somebody has closed it, and stops.
+    """
+    is_on_terminal = os.isatty(0)
     async for number in signals:
         logger.info("server.signal", extra={"signal": signal.Signals(number).name})
-        if number == signal.SIGHUP:
+        if number == signal.SIGHUP and not is_on_terminal:
             _reload(appliance)
             continue
         if stop.is_set():

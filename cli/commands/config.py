@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,7 +45,7 @@ def check(data: Path | None, file: Path | None, as_json: bool) -> None:
     """Tell every mistake of the configuration; status 78 when there is one."""
     where = data_directory(data)
     try:
-        configuration(where, file)
+        expect_certificate(configuration(where, file).config, where)
     except ConfigError as error:
         if as_json:
             found = [vars_of(problem) for problem in error.problems]
@@ -56,6 +57,29 @@ def check(data: Path | None, file: Path | None, as_json: bool) -> None:
         emit_json("config.check", {"ok": True, "problems": []})
     else:
         say("The configuration is right.")
+
+
+def expect_certificate(config: Config, data: Path) -> None:
+    """Raise ``ConfigError`` when the files of an own certificate cannot be used together, now.
+
+    Names without a slash may be systemd credentials, which only the service has: those are
+    judged only when they are there.
+    """
+    from appliance.config import Problem
+    from appliance.reload import own_identity
+    from cli.offline import in_force
+    from transports.certificates import CertificateError
+
+    tls = in_force(config, data).tls
+    named = (config.tls.certificate, config.tls.key)
+    files = (Path(tls.certificate), Path(tls.key))
+    if not all("/" in name or path.exists() for name, path in zip(named, files, strict=True)):
+        return
+    if tls.certificate:
+        try:
+            own_identity(in_force(config, data), int(time.time() * 1000))
+        except CertificateError as error:
+            raise ConfigError([Problem("tls.certificate", str(error), error.hint)]) from None
 
 
 def vars_of(problem: Any) -> dict[str, str]:

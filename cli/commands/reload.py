@@ -12,7 +12,9 @@ from cli.places import data_directory
 
 @command("reload", example="strongroom reload")
 def reload(data: Path | None, as_json: bool) -> None:
-    """Have the running server take its configuration and certificate anew, as SIGHUP does.
+    """Have the running server take its configuration and certificate anew.
+
+    SIGHUP does the same, where the server was not started on a terminal.
 
     All or nothing: when the file or the certificate has a mistake, it is told (status 78), and
     the server goes on as it was. What only a restart can change is listed.

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from msgspec.structs import replace
 
 from appliance import certificates, doctor, doctor_listen
@@ -537,3 +538,34 @@ def test_a_served_port_that_answers_is_no_finding(place: Place) -> None:
 
     assert trio.run(main) == []
     place.reopen()
+
+
+class _Switching(FakeHost):
+    """A host whose key directory has a leftover for a moment, as a switch has."""
+
+    def __init__(self, place: Place, seconds: float) -> None:
+        super().__init__(place.site)
+        self._file, self._seconds = place.keys / SLOT_NAMES[1], seconds
+        self._blank = self._file.read_bytes()
+        self._file.write_bytes(os.urandom(SLOT_BYTES))
+
+    async def end(self) -> None:
+        await trio.sleep(self._seconds)
+        self._file.write_bytes(self._blank)
+
+
+@pytest.mark.parametrize(("seconds", "is_found"), [(0.5, False), (1.5, True)])
+def test_what_a_switch_shows_for_a_moment_is_no_finding(
+    place: Place, seconds: float, is_found: bool
+) -> None:
+    host: Any = _Switching(place, seconds)
+
+    async def main() -> Any:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(host.end)
+            request = {"command": "doctor", "arguments": {}}
+            return await Administration(host, lambda: None).answer(0, request)
+
+    answer = trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    ids = {each["id"] for each in answer["ok"]["findings"]}
+    assert ("keys.root_leftover" in ids) is is_found

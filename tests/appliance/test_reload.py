@@ -215,6 +215,8 @@ def test_limits_lifetimes_and_origins_hold_for_who_comes_next(site: Site) -> Non
         server.wanted = replace(wanted, listen=replace(LISTEN, origins=("https://a.example",)))
         done = server.appliance.reload()
         assert done.waiting == ["store.map_bytes"]
+        quic = server.appliance.network._quic  # type: ignore[attr-defined]
+        assert (quic.admission.limits.connections, quic.admission.limits.retry_from) == (1, 0)
         assert server.appliance.config.store == config.store
         assert server.seen == [done.config]
         assert site.core.directory.lifetimes == reload.lifetimes_of(wanted.sessions)

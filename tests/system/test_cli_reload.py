@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.system.cli_program import Strongroom, finish, free_port
+from tests.system.cli_program import PROGRAM, Strongroom, finish, free_port
 
 
 class Server:
@@ -111,3 +113,24 @@ def test_a_mistake_is_told_and_changes_nothing(server: Server, text: str, told: 
     server.process.send_signal(signal.SIGHUP)
     assert server.event("config.refused")["error"] == "config.invalid"
     assert server.in_force() == before
+
+
+def test_a_server_on_a_terminal_stops_when_the_terminal_goes(tmp_path: Path) -> None:
+    strongroom = Strongroom(tmp_path)
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, "demo", "--listen", f"127.0.0.1:{free_port()}"],
+        cwd=tmp_path,
+        env=strongroom.environ,
+        stdin=theirs,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        strongroom.ok("wait", "ready", "--timeout", "40")
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(40) == 0
+    finally:
+        process.kill()
+        os.close(ours)
+        os.close(theirs)
