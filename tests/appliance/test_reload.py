@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from cryptography import x509
 from hypothesis import given
 from msgspec.structs import replace
@@ -21,10 +22,12 @@ from appliance.server import Appliance
 from appliance.site import Site, data_ports
 from store.clocks import SystemEntropy
 from store.vault import NoWrap
+from tests.appliance.simulation import Person, World, found, running
 from tests.appliance.test_config import TREES
 from tests.appliance.test_network import LISTEN, MAP_BYTES, SECONDS, leaf_at
 from transports import certificates as x509s
 from transports.certificates import CertificateError
+from transports.memory import MemoryNetwork
 
 ENTROPY = SystemEntropy()
 NAME = "chat.hospital.example"
@@ -227,3 +230,24 @@ def test_limits_lifetimes_and_origins_hold_for_who_comes_next(site: Site) -> Non
             await first.send_all(b"")
 
     run(site, config, act)
+
+
+def test_who_signs_in_after_a_reload_gets_other_limits_and_another_idle_time() -> None:
+    world = World(1)
+    tokens = found(world, "alice", "bob")
+    wanted = build({"limits.sends_per_second": 3.0, "sessions.idle_seconds": 60})
+
+    async def main() -> None:
+        async with running(world) as appliance:
+            assert isinstance(appliance.network, MemoryNetwork)
+            alice = Person(appliance.network, tokens["alice"])
+            before = await alice.sign_in()
+            appliance.reread = lambda: wanted
+            appliance.reload()
+            bob = Person(appliance.network, tokens["bob"])
+            after = await bob.sign_in()
+            assert before.limits.sends_per_second != 3.0
+            assert after.limits.sends_per_second == 3.0
+            assert appliance.gateway._sessions.lifetimes.idle_ms == 60_000
+
+    trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))

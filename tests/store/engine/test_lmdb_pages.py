@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import struct
-import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import lmdb.verify
 import pytest
 
 from store.engine.lmdb import DATA_NAME, PAGE_BYTES, LmdbEngine, verify_pages
@@ -91,26 +93,42 @@ def test_what_is_no_store_is_told(store: Path) -> None:
         verify_pages(store)
 
 
-def test_a_store_that_is_written_shows_no_damage(tmp_path: Path) -> None:
+def test_a_store_that_is_written_during_the_walk_shows_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With every page that is read, two commits change and free pages that are still to come."""
     engine = filled(tmp_path / "store")
-    token, stop = engine.acquire(), threading.Event()
-    written = 0
+    token = engine.acquire()
+    read_page: Callable[..., bytes | None] = lmdb.verify._Verifier.read_page
+    commits = 0
 
-    def write() -> None:
-        nonlocal written
-        while not stop.is_set():
-            keys = [(written * 7 + step).to_bytes(8, "big") for step in range(50)]
-            engine.batch(dict.fromkeys(keys, b"w" * (written % 90)), token)
-            engine.batch(dict.fromkeys(keys[::2]), token)
-            written += 1
+    def read(walk: Any, number: int) -> bytes | None:
+        nonlocal commits
+        commits += 1
+        keys = [((commits * 997 + step * 61) % 4_000).to_bytes(8, "big") for step in range(60)]
+        engine.batch(dict.fromkeys(keys, b"w" * (commits % 90)), token)
+        engine.batch(dict.fromkeys(keys[::2]), token)
+        return read_page(walk, number)
 
-    writer = threading.Thread(target=write)
-    writer.start()
-    try:
-        found = [engine.verify() for _ in range(12)]
-    finally:
-        stop.set()
-        writer.join()
-    assert found == [[]] * 12
-    assert written > 1
+    monkeypatch.setattr(lmdb.verify._Verifier, "read_page", read)
+    assert engine.verify() == []
+    assert commits > 20
+    assert verify_pages(tmp_path / "store") != [], "without a snapshot pages are used again"
+    engine.close()
+
+
+@pytest.mark.parametrize(
+    ("walks", "expected"),
+    [(([],), []), ((["torn"], []), []), ((["bad"], ["bad", "worse"]), ["bad", "worse"])],
+)
+def test_what_one_walk_finds_counts_when_the_next_finds_something_too(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    walks: tuple[list[str], ...],
+    expected: list[str],
+) -> None:
+    engine, left = filled(tmp_path / "store"), iter(walks)
+    monkeypatch.setattr("store.engine.lmdb._walk", lambda _path: next(left))
+    assert engine.verify() == expected
+    assert next(left, None) is None
     engine.close()
