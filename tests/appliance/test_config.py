@@ -1,6 +1,7 @@
 """The configuration: sources and their order, every mistake told, pages made from the code."""
 
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -186,17 +187,34 @@ def test_any_tree_goes_through_toml_unchanged_or_its_contradictions_are_told(
         assert _chosen(loaded) == values
 
 
-@given(TREES, TREES)
+def as_variables(values: dict[str, Any]) -> dict[str, str]:
+    """Return values as the environment has them; without lists whose items a comma would split."""
+    texts = {
+        name: ",".join(value) if isinstance(value, tuple) else str(value)
+        for name, value in values.items()
+        if not isinstance(value, tuple) or all(re.fullmatch(r"\w+", each) for each in value)
+    }
+    return {config.SETTINGS[name].variable: text for name, text in texts.items()}
+
+
+@given(TREES, TREES, TREES)
 def test_each_setting_comes_from_the_first_source_that_has_it(
-    file: dict[str, Any], flags: dict[str, Any]
+    file: dict[str, Any], variables: dict[str, Any], flags: dict[str, Any]
 ) -> None:
-    chosen = {**file, **flags}
+    environ = as_variables(variables)
+    told = {name: variables[name] for name in variables if variable(name) in environ}
+    chosen = {**file, **told, **flags}
     if config.contradictions(config.build(chosen)):
         return
-    loaded = load(config_text.render(file), environ={}, flags=flags)
+    loaded = load(config_text.render(file), environ=environ, flags=flags)
+    assert loaded.config == config.build(chosen)
     for name, source in loaded.sources.items():
-        expected = "flag" if name in flags else "file" if name in file else "default"
-        assert source == expected
+        sources = {"flag": flags, "environment": told, "file": file, "default": config.SETTINGS}
+        assert source == next(each for each, having in sources.items() if name in having)
+
+
+def variable(name: str) -> str:
+    return config.SETTINGS[name].variable
 
 
 @given(st.sampled_from(sorted(config.SETTINGS)), st.data())

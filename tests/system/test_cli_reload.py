@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,6 +23,10 @@ class Server:
 
     def __init__(self, folder: Path) -> None:
         self.strongroom = Strongroom(folder)
+        self.notified = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.notified.bind(str(folder / "notify"))
+        self.notified.settimeout(40)
+        self.strongroom.environ["NOTIFY_SOCKET"] = str(folder / "notify")
         address = ("--host", "127.0.0.1", "--port", str(free_port()))
         self.strongroom.json("init", "--data", "org", "--name", "City hospital", *address)
         self.settings = folder / "org" / "strongroom.toml"
@@ -28,10 +34,15 @@ class Server:
         arguments = ("serve", "--data", "org", "--json", "--log-format", "json")
         self.process: subprocess.Popen[str] = self.strongroom.start(*arguments)
         self.strongroom.ok("wait", "ready", "--data", "org", "--timeout", "40")
+        assert self.told_systemd() == b"READY=1"
 
     def set(self, text: str) -> None:
         """Make the settings what they were first, and this."""
         self.settings.write_text(f"{self.first}\n{text}")
+
+    def told_systemd(self) -> bytes:
+        """Return the next thing that systemd would be told."""
+        return self.notified.recv(256)
 
     def event(self, name: str) -> dict[str, Any]:
         """Read the log until this event."""
@@ -54,6 +65,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     made = Server(tmp_path_factory.mktemp("reload"))
     yield made
     finish(made.process)
+    made.notified.close()
 
 
 def test_what_differs_is_shown_and_a_reload_takes_what_it_can(server: Server) -> None:
@@ -91,6 +103,8 @@ def test_a_signal_reloads_too_and_the_log_says_so(server: Server) -> None:
     told = server.event("server.signal")
     assert told["signal"] == "SIGHUP"
     assert "sessions.idle_seconds" in server.event("config.reloaded")["changed"]
+    assert re.fullmatch(rb"RELOADING=1\nMONOTONIC_USEC=\d+", server.told_systemd())
+    assert server.told_systemd() == b"READY=1"
     assert server.in_force()["sessions"]["idle_seconds"] == 700
 
 
