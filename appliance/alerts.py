@@ -9,6 +9,10 @@ from __future__ import annotations
 import json
 from typing import Final, NamedTuple
 
+from appliance.doctor import DISK_WARNING_BYTES, MAP_WARNING_SHARE
+from appliance.doctor_listen import CERTIFICATE_WARNING
+from appliance.health import DISK_FLOOR_BYTES
+
 
 class Alert(NamedTuple):
     """One alarm: when it is raised, after how long, how grave it is, and what it says."""
@@ -49,7 +53,7 @@ ALERTS: Final = (
     ),
     Alert(
         "StrongroomDiskLow",
-        "strongroom_disk_free_bytes < 1073741824",
+        f"strongroom_disk_free_bytes < {DISK_WARNING_BYTES}",
         "5m",
         "warning",
         "Less than 1 GiB is free on the data's disk.",
@@ -57,7 +61,7 @@ ALERTS: Final = (
     ),
     Alert(
         "StrongroomDiskFull",
-        "strongroom_disk_free_bytes < 268435456",
+        f"strongroom_disk_free_bytes < {DISK_FLOOR_BYTES}",
         "0m",
         "critical",
         "Less than 256 MiB are free on the data's disk: the server is not ready.",
@@ -65,7 +69,7 @@ ALERTS: Final = (
     ),
     Alert(
         "StrongroomMapFull",
-        "strongroom_store_used_bytes / strongroom_store_map_bytes > 0.8",
+        f"strongroom_store_used_bytes / strongroom_store_map_bytes > {MAP_WARNING_SHARE}",
         "5m",
         "warning",
         "More than 80 % of store.map_bytes is in use.",
@@ -90,7 +94,8 @@ ALERTS: Final = (
     ),
     Alert(
         "StrongroomCertificateExpires",
-        "strongroom_certificate_expires_timestamp_seconds - time() < 1209600",
+        f"strongroom_certificate_expires_timestamp_seconds - time()"
+        f" < {CERTIFICATE_WARNING.total_seconds():.0f}",
         "1h",
         "warning",
         "The TLS certificate ends within 14 days.",
