@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import trio
-import trio.testing
 from msgspec.structs import replace
 
 from appliance import certificates, doctor, doctor_listen
@@ -485,87 +484,14 @@ def test_a_root_that_is_there_twice_is_a_leftover(place: Place) -> None:
     assert "keys.root_leftover" in {each.id for each in _twice(place)}
 
 
+def test_a_restart_effaces_what_is_left_over(place: Place) -> None:
+    _old_root(place)
+    place.site.close()
+    place.reopen()
+    assert not {each.id for each in place.shallow()} & {"keys.root_leftover", "keys.root_missing"}
+    assert (place.keys / SLOT_NAMES[1]).read_bytes() == bytes(SLOT_BYTES)
+
+
 def test_the_severities_are_those_that_are_documented(place: Place) -> None:
     for found in (*place.shallow(), *deep(filled().site)):
         assert found.severity in KINDS[found.id].severities
-
-
-@pytest.mark.parametrize(("days", "severity"), [(15, None), (17, "WARNING"), (31, "FAILURE")])
-def test_a_certificate_is_told_in_time_and_when_it_is_over(
-    place: Place, days: int, severity: str | None
-) -> None:
-    found = [
-        each.severity.name
-        for each in place.certificate(place.identity(), days=days)
-        if each.id == "certificate.expires"
-    ]
-    assert found == ([severity] if severity else [])
-
-
-@pytest.mark.parametrize(
-    ("name", "names", "is_named"),
-    [
-        ("chat.example", ("chat.example",), True),
-        ("Chat.Example", ("chat.example",), True),
-        ("chat.example", ("*.example",), True),
-        ("a.chat.example", ("*.example",), False),
-        ("example", ("*.example",), False),
-        ("10.0.0.5", ("10.0.0.5",), True),
-        ("::1", ("0:0:0:0:0:0:0:1",), False),
-        ("0:0:0:0:0:0:0:1", ("::1",), True),
-        ("10.0.0.5", ("*.0.0.5",), False),
-    ],
-)
-def test_a_name_is_covered_as_clients_judge_it(
-    name: str, names: tuple[str, ...], is_named: bool
-) -> None:
-    assert doctor_listen._is_named(name, names) is is_named
-
-
-def test_a_served_port_that_answers_is_no_finding(place: Place) -> None:
-    appliance = Appliance(place.site, place.config)
-
-    async def main() -> list[Finding]:
-        async with trio.open_nursery() as nursery:
-            await nursery.start(lambda task_status: appliance.run(task_status=task_status))
-            identity = appliance.identity
-            assert identity is not None
-            found = await doctor_listen.examine_port(
-                appliance.addresses, identity.identity, is_quic=True
-            )
-            await appliance.drain()
-        return found
-
-    assert trio.run(main) == []
-    place.reopen()
-
-
-class _Switching(FakeHost):
-    """A host whose key directory has a leftover for a moment, as a switch has."""
-
-    def __init__(self, place: Place, seconds: float) -> None:
-        super().__init__(place.site)
-        self._file, self._seconds = place.keys / SLOT_NAMES[1], seconds
-        self._blank = self._file.read_bytes()
-        self._file.write_bytes(os.urandom(SLOT_BYTES))
-
-    async def end(self) -> None:
-        await trio.sleep(self._seconds)
-        self._file.write_bytes(self._blank)
-
-
-@pytest.mark.parametrize(("seconds", "is_found"), [(0.5, False), (1.5, True)])
-def test_what_a_switch_shows_for_a_moment_is_no_finding(
-    place: Place, seconds: float, is_found: bool
-) -> None:
-    host: Any = _Switching(place, seconds)
-
-    async def main() -> Any:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(host.end)
-            request = {"command": "doctor", "arguments": {}}
-            return await Administration(host, lambda: None).answer(0, request)
-
-    answer = trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
-    ids = {each["id"] for each in answer["ok"]["findings"]}
-    assert ("keys.root_leftover" in ids) is is_found
