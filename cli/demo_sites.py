@@ -71,10 +71,10 @@ class Relay:
         with trio.CancelScope() as scope, suppress(OSError, trio.BrokenResourceError):
             self._scopes.add(scope)
             try:
-                async with await trio.open_tcp_stream(LOOPBACK, self._target) as far:
-                    async with trio.open_nursery() as nursery:
-                        nursery.start_soon(_copy, near, far, scope)
-                        nursery.start_soon(_copy, far, near, scope)
+                far = await trio.open_tcp_stream(LOOPBACK, self._target)
+                async with far, trio.open_nursery() as nursery:
+                    nursery.start_soon(_copy, near, far, scope)
+                    nursery.start_soon(_copy, far, near, scope)
             finally:
                 self._scopes.discard(scope)
 

@@ -23,6 +23,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "demo": ("cli.commands.demo:demo", "Run a demo organisation, made if there is none."),
     "status": ("cli.commands.status:status", "Show how the running server is."),
     "wait": ("cli.commands.status:wait", "Wait until the server is ready."),
+    "reload": ("cli.commands.reload:reload", "Take configuration and certificate anew."),
     "drain": ("cli.commands.status:drain", "Stop the running server in good order."),
     "doctor": ("cli.commands.status:doctor", "Look for problems of the running server."),
     "check": ("cli.commands.check:check", "Verify the log and every view, server down."),

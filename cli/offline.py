@@ -125,9 +125,11 @@ def open_site(config: Config, data: Path) -> Site:
 
 
 def in_force(config: Config, data: Path) -> Config:
-    """Return the configuration with the paths of certificate files made absolute."""
-    from appliance.config import secret_path
+    """Return the configuration with the paths of certificates and replicas made absolute."""
+    from appliance.config import ReplicasSection, replica_directories, secret_path
 
+    directories = tuple(map(str, replica_directories(config, data)))
+    config = msgspec.structs.replace(config, replicas=ReplicasSection(directories))
     tls = config.tls
     if not tls.certificate:
         return config

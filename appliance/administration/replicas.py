@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
 import trio
 
 from appliance import replicas
@@ -14,12 +13,12 @@ from appliance.administration.contract import Answer, Arguments, Host, Operation
 from appliance.config import (
     FILE_NAME,
     Config,
-    ReplicasSection,
     key_directory,
     load,
     replica_directories,
 )
 from appliance.config_edit import with_setting, write_settings
+from appliance.reload import in_force
 from appliance.replicas import (
     STORE_DIRECTORY,
     Follower,
@@ -146,12 +145,6 @@ def find(statuses: Sequence[ReplicaStatus], name: str) -> ReplicaStatus:
         if status.name == name:
             return status
     raise UnknownReplicaError("there is no key replica in this directory")
-
-
-def in_force(host: Host) -> Config:
-    """Return the configuration with the replicas that are followed now."""
-    named = tuple(status.name for status in host.replicas.statuses)
-    return msgspec.structs.replace(host.config, replicas=ReplicasSection(named))
 
 
 # --- operations of a running server ---------------------------------------------------------------
