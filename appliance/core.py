@@ -191,6 +191,7 @@ class Core:
             self.entropy,
             self.append,
             lambda origin, seq: self.log.read(txn, origin, seq),
+            self.disposal.anchored_ms,
         )
         decision = DECISIONS.get(type(command))
         if decision is not None:

@@ -171,6 +171,11 @@ class Disposal:
         found = bisect_left(self._positions, pos)
         return calendar.day_of(self._raw_ms[found - 1]) if found else 0
 
+    @property
+    def anchored_ms(self) -> int:
+        """The proven time of the newest anchor; 0 when there is none. It never goes back."""
+        return self._raw_ms[-1] if self._raw_ms else 0
+
     def born_hi(self, pos: int) -> int | None:
         """Return when the operation at ``pos`` was there at the latest; None: not known yet."""
         return self._born.born_hi(pos)
