@@ -19,6 +19,7 @@ from cli.wording import utc
 
 if TYPE_CHECKING:
     from appliance.disposal.commands import Selection
+    from cli.admin import AdminSocket
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -27,6 +28,7 @@ _MOMENT: Final = re.compile(
     r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,3})?)?(?:[Zz]|[+-]\d{2}:\d{2})?", re.ASCII
 )
 _ZONE: Final = re.compile(r"(?:[Zz]|[+-]\d{2}:\d{2})$", re.ASCII)
+_BY_ID: Final = "id:"
 _ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 
@@ -173,6 +175,21 @@ def _selection(
         from_ms,
         until_ms,
     )
+
+
+def by_id(server: AdminSocket, selection: Selection) -> Selection:
+    """Return the same selection with people named by id.
+
+    For what is signed is kept as long as the audit, and must not keep the name of somebody who
+    is erased. Raises ``CliError`` for a person whom the server does not know.
+    """
+    from msgspec.structs import replace
+
+    persons = tuple(
+        who if who.startswith(_BY_ID) else _BY_ID + server.ask("user.show", {"who": who})["person"]
+        for who in selection.persons
+    )
+    return replace(selection, persons=persons)
 
 
 _FIELDS: Final = (

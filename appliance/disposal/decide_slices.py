@@ -134,8 +134,7 @@ def _is_erased(core: Core, ctx: Context, number: int, op: Op) -> bool:
         return False
     if op.stream.kind is StreamKind.PERSON:
         return op.stream.id == person
-    device = core.streams.pseudonym(op.stream)
-    return device is not None and (op.origin, op.id.seq) in gather.erased(core, ctx.txn, person)
+    return gather.is_device_of(core, ctx.txn, person, op.stream.id)
 
 
 def _is_swept(core: Core, ctx: Context, judge: Judge, op: Op, proven_ms: int) -> bool:

@@ -177,7 +177,8 @@ def test_a_person_is_erased_with_what_they_wrote_and_what_is_known_of_them(
     house.send("bob", room, "theirs")
     house.read_all("alice", room)
     house.anchor()
-    erase = RequestDestruction(Selection(persons=("alice",)), "art. 17", erase=True)
+    who = f"id:{house.people['alice'].hex()}"
+    erase = RequestDestruction(Selection(persons=(who,)), "art. 17", erase=True)
     assert code(house, "dave", erase) == "person.not_removed"
     house.do(SITE, SetState("alice", "removed"))
     reply = house.officer("dave", erase)

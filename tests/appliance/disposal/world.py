@@ -296,8 +296,11 @@ class World(Follower):
         return self.ask(login, ReleaseHold(hold, "settled"))
 
     def order(self, login: str, selection: Selection, *, erase: bool = False) -> int:
-        """Ask for destruction, and sign what was asked for."""
+        """Ask for destruction, and sign what was asked for; who is erased is named by id."""
         self.next_selection = selection
+        if erase:
+            by_id = tuple(f"id:{self.house.people[who].hex()}" for who in selection.persons)
+            selection = Selection(persons=by_id)
         command = RequestDestruction(selection, "art. 17", erase)
         reply = self.officer(login, command)
         if reply is None:
