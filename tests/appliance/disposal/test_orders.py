@@ -77,7 +77,7 @@ def test_an_order_takes_what_its_person_wrote_and_nothing_else(house: Hospital) 
     reply = asked(house)
     assert (reply.records, reply.held, reply.young) == (1, 0, 0)
     approve(house, reply)
-    house.clock.advance(3_600_000)
+    house.clock.advance(3_601_000)
     assert run(house, reply.request) == 1
     assert is_gone(house, mine)
     assert not is_gone(house, theirs)
@@ -106,7 +106,7 @@ def test_it_waits_for_its_cooling_off_and_ends_when_nobody_agrees(house: Hospita
     first, second = asked(house), asked(house)
     approve(house, first)
     assert code(house, "dave", RunDestruction(first.request)) == "approval.cooling"
-    house.pass_days(7)
+    house.pass_days(7.01)
     house.do(SITE, Settle())
     assert house.core.disposal.requests[second.request].approval.state == "expired"
     assert code(house, "erin", ApproveRequest(second.request, second.digest)) == "approval.state"
