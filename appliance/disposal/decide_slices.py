@@ -82,6 +82,7 @@ def slice_(core: Core, ctx: Context, command: Slice) -> SliceDone:
     if not piece.locators:
         return SliceDone(command.run, taken, 0, piece.held_back)
     for seed in ledgering.spent_seeds(core, ctx.txn):
+        piece.parts.append(seed.id)
         piece.locators += gather.destroy(
             core, ctx.txn, Group((seed,)), keep_envelopes=False, now_ms=ctx.now
         )
