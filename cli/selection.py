@@ -177,19 +177,22 @@ def _selection(
     )
 
 
-def by_id(server: AdminSocket, selection: Selection) -> Selection:
-    """Return the same selection with people named by id.
+def id_of(server: AdminSocket, who: str) -> str:
+    """Return how a person is named in what is signed: by id, never by a name.
 
     For what is signed is kept as long as the audit, and must not keep the name of somebody who
     is erased. Raises ``CliError`` for a person whom the server does not know.
     """
+    if who.startswith(_BY_ID):
+        return who
+    return _BY_ID + str(server.ask("user.show", {"who": who})["person"])
+
+
+def by_id(server: AdminSocket, selection: Selection) -> Selection:
+    """Return the same selection with people named by id; raises as ``id_of``."""
     from msgspec.structs import replace
 
-    persons = tuple(
-        who if who.startswith(_BY_ID) else _BY_ID + server.ask("user.show", {"who": who})["person"]
-        for who in selection.persons
-    )
-    return replace(selection, persons=persons)
+    return replace(selection, persons=tuple(id_of(server, who) for who in selection.persons))
 
 
 _FIELDS: Final = (
