@@ -22,8 +22,8 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -33,6 +33,7 @@ from appliance import replicas, revival
 from appliance.config import FILE_NAME, Config, load, replica_directories
 from appliance.config_edit import with_setting, write_settings
 from appliance.config_text import render
+from appliance.held_wrap import HeldWrap
 from appliance.revival import Revived
 from appliance.site import ENGINE_DIRECTORY, SIDECAR_DIRECTORY
 from store import backup
@@ -146,6 +147,13 @@ def restore(
         VaultLockedError: the wrap does not open the replica.
         EngineError: reading or writing failed.
     """
+    with closing(HeldWrap(plan.wrap)) as held:
+        return _restore(replace(plan, wrap=held), clock, entropy, tell, inspect)
+
+
+def _restore(
+    plan: Plan, clock: Clock, entropy: Entropy, tell: Tell, inspect: Inspect | None
+) -> RestoreReport:
     started_ns = clock.monotonic_ns()
     tell("verify")
     manifest = _verified(plan)

@@ -59,6 +59,7 @@ from transports.http.message import Request, Responder, Response
 from transports.http.pages import Readiness
 from transports.http.router import Router
 from transports.tls import LiveIdentity
+from transports.wire import schema
 from transports.wire.errors import StrongroomError
 
 logger = logging.getLogger("strongroom.server")

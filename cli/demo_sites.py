@@ -320,7 +320,7 @@ class Demo:
 
     async def _until_line(self, site: Site, state: str) -> None:
         async def is_so() -> bool:
-            return (await self._status(site))["line"] == state
+            return bool((await self._status(site))["line"] == state)
 
         await _until(is_so, f"{site.name} is {state}")
 

@@ -90,6 +90,23 @@ def prepare(
     return place
 
 
+def begin(
+    site: Site, config: Config, data_dir: Path, directory: Path, *, allow_same_device: bool
+) -> ReplicaStatus:
+    """Make a replica while no server runs: bring it in step, and name it in the configuration.
+
+    Raises as ``prepare`` and ``remember``, and what keeps the replica from following.
+    """
+    follower = Follower(
+        prepare(site, config, data_dir, directory, allow_same_device=allow_same_device)
+    )
+    status = attempt(site, follower)
+    if follower.failure is not None:
+        raise follower.failure
+    remember(data_dir, status.name, is_there=True)
+    return status
+
+
 def remember(data_dir: Path, name: str, *, is_there: bool) -> None:
     """Name a replica's directory in the configuration file, or no more.
 

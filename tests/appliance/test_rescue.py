@@ -106,3 +106,7 @@ def test_the_wrap_is_needed(tmp_path: Path) -> None:
         save(office)
     office.wrap = PassphraseWrap(b"right", Argon2Cost(8, 1, 1))
     assert save(office) == 1
+    office.site = Site.open(data_ports(office.data, office.keys, MAP_BYTES), office.wrap)
+    office.wrap = office.site.wrap
+    office.sync()
+    office.site.close()

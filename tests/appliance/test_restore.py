@@ -93,10 +93,13 @@ def test_the_wrap_of_the_replica_protects_the_new_keys(tmp_path: Path) -> None:
         office.restore(office.plan(wrap=PassphraseWrap(b"wrong", Argon2Cost(8, 1, 1))))
     assert not {"new", "newkeys"} & office.names()
     office.restore()
-    office.restored().close()
+    office.site.close()
+    office.site = office.restored()
+    office.wrap = office.site.wrap
+    office.sync()
+    office.site.close()
     with pytest.raises(VaultLockedError):
         Site.open(data_ports(office.path / "new", office.path / "newkeys", MAP_BYTES), NoWrap())
-    office.site.close()
 
 
 @pytest.mark.parametrize("used", ["new/file", "newkeys/root.0"])
