@@ -50,6 +50,12 @@ NOTE_KIND_BYTES = 32
 NOTE_BYTES = 16_384
 """Longest body of a note between the layers above, in bytes."""
 
+FRAME_CREDIT = 2_000
+"""Frames without operations that a peer may send at once."""
+
+FRAME_CREDIT_PER_SECOND = 200
+"""Such frames that each second allows on top, up to ``FRAME_CREDIT`` in all; so does each part."""
+
 WANTS = 64
 """Questions for history that one side may have open."""
 
@@ -67,6 +73,9 @@ KEEPALIVE_SECONDS = 60.0
 
 SILENCE_SECONDS = 30.0
 """How long an answer to a ping may take before the line counts as dead."""
+
+BULK_IDLE_SECONDS = 300.0
+"""How long a branch keeps the connection for history after its last use."""
 
 QUIET_ADVANCE_SECONDS = 5.0
 """How long it may take to tell the peer that a lane held nothing new for it."""

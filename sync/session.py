@@ -60,7 +60,13 @@ from sync.frames import (
     Want,
     Welcome,
 )
-from sync.limits import LANE_WINDOW_BYTES, PIECE_BYTES, QUIET_ADVANCE_SECONDS, WANTS
+from sync.limits import (
+    BULK_IDLE_SECONDS,
+    LANE_WINDOW_BYTES,
+    PIECE_BYTES,
+    QUIET_ADVANCE_SECONDS,
+    WANTS,
+)
 from sync.pieces import NUMBERED, Cursors, Lane, Piece, Replica, Standing
 
 MAIN: Final = 0
@@ -254,7 +260,8 @@ class Session:
         """Return when ``tick`` has something to do, in seconds."""
         if self.error is not None:
             return inf
-        return min((channel.due() for channel in self._channels.values()), default=inf)
+        dues = [channel.due() for channel in self._channels.values()]
+        return min([*dues, self._bulk_ends_at()], default=inf)
 
     def pull_due(self) -> float:
         """Return when ``pull`` of the main connection has something more to give, in seconds."""
@@ -447,7 +454,15 @@ class Session:
         if self.error is None:
             self._effects.append(Lost(number))
 
+    def _bulk_ends_at(self) -> float:
+        """Return when a branch ends the connection for history, which costs pings."""
+        if self.role is not Role.BRANCH or BULK not in self._channels or self._questions:
+            return inf
+        return self._channels[BULK].used_at + BULK_IDLE_SECONDS
+
     def _tick(self) -> None:
+        if self._moment.now >= self._bulk_ends_at():
+            self._close(BULK)
         for number, channel in list(self._channels.items()):
             try:
                 channel.tick(self._moment.now)
@@ -562,9 +577,11 @@ class Session:
         arrival = channel.inbox.popleft()
         assert isinstance(arrival, Arrival), "only a piece is being taken"
         channel.taking = None
+        self.changed()
         lane = arrival.piece.lane
         if lane in self._lanes:
-            self._acks[lane] = cursor
+            # A link before this one may have made more durable than was ever sent over this one.
+            self._acks[lane] = min(cursor, arrival.piece.upto)
         credit = channel.release(lane, arrival.plain_bytes)
         if credit is not None:
             channel.say(Credit(lane, credit))
