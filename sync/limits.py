@@ -124,3 +124,9 @@ PROXY_CREDENTIALS_BYTES = 1_024
 
 BANDWIDTH_BURST_SECONDS = 0.5
 """How far a link with a bandwidth limit may be ahead of it, as a share of a second's bytes."""
+
+NEWS_SECONDS = 0.1
+"""How long new operations gather before they are looked for again, so that they share a piece."""
+
+NEWS_SECONDS_PER_LINK = 0.001
+"""The same for each link at headquarters, where a thousand looking at once would take too long."""

@@ -176,6 +176,16 @@ Effect = Take | Up | Acknowledged | Deliver | Answered | Lost | Ended
 
 
 @dataclass(slots=True)
+class Counts:
+    """What one link has carried, for metrics; bytes are those of frames."""
+
+    sent_bytes: int = 0
+    received_bytes: int = 0
+    sent_ops: int = 0
+    taken_ops: int = 0
+
+
+@dataclass(slots=True)
 class _Lane:
     """How far a numbered lane is: read, told to the peer, and durable there."""
 
@@ -214,6 +224,7 @@ class Session:
         self.session = session
         self.peer_node = peer_node
         self.error: LinkError | None = None
+        self.counts = Counts()
         self._replica = replica
         self._software = software
         self._channels: dict[int, Channel] = {}
@@ -345,7 +356,9 @@ class Session:
                 break
             found.append(data)
             room -= len(data)
-        return b"".join(found)
+        output = b"".join(found)
+        self.counts.sent_bytes += len(output)
+        return output
 
     def _next(self, number: int) -> bytes:
         channel = self._channels[number]
@@ -397,6 +410,7 @@ class Session:
 
     def _tell(self, channel: Channel, state: _Lane, piece: Piece) -> None:
         state.told, state.quiet_since = piece.upto, inf
+        self.counts.sent_ops += len(piece.entries)
         channel.begin(piece)
 
     def _fill_bulk(self, channel: Channel) -> None:
@@ -413,6 +427,7 @@ class Session:
         is_end = chapter is None or chapter.is_end
         if chapter is not None:
             channel.begin(chapter.piece)
+            self.counts.sent_ops += len(chapter.piece.entries)
             answer.before = chapter.before
             answer.left -= len(chapter.piece.entries)
         if is_end or answer.left <= 0:
@@ -435,6 +450,7 @@ class Session:
         channel = self._channels.get(number)
         if channel is None or self.error is not None:
             return
+        self.counts.received_bytes += len(data)
         for frame in channel.read(data, self._moment.now):
             if channel.state is State.ENDED:
                 return
@@ -577,6 +593,7 @@ class Session:
         arrival = channel.inbox.popleft()
         assert isinstance(arrival, Arrival), "only a piece is being taken"
         channel.taking = None
+        self.counts.taken_ops += len(arrival.piece.entries)
         self.changed()
         lane = arrival.piece.lane
         if lane in self._lanes:

@@ -7,14 +7,13 @@ from random import Random
 
 import trio
 
-from benchmarks.pieces import realistic
 from store.ids import Origin, Stream
 from store.shipping import Shipment
 from store.skeleton import OpClass
 from sync.driver import Driver, Site
 from sync.errors import GapError
 from sync.pieces import NUMBERED, Cursors, Entry, Lane, Piece, Standing
-from sync.session import Answered, Chapter, Effect, Ended, Up
+from sync.session import Chapter, Effect, Ended
 
 START_MS = 1_800_000_000_000
 
@@ -128,6 +127,3 @@ class Ends:
 
 def _unix_ms() -> int:
     return START_MS + int(trio.current_time() * 1000)
-
-
-__all__ = ["Answered", "Ends", "ModelReplica", "Up", "realistic", "shipment"]
