@@ -40,6 +40,10 @@ class Line(Protocol):
         ...
 
 
+def _ignore(error: LinkError) -> None:
+    del error
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
     """What a link needs of the site at its end.
@@ -55,6 +59,8 @@ class Site:
     unix_ms: Callable[[], int]
     random_bytes: Callable[[int], bytes]
     software: str = ""
+    missed: Callable[[LinkError], None] = _ignore
+    """Told why headquarters was not reached; must not wait."""
 
     def moment(self) -> Moment:
         """Return the present."""
@@ -238,7 +244,7 @@ class Driver:
             while not self.session.wants_bulk:
                 await self._changed()
             try:
-                line = await dial(BULK)
+                line = await _reach(dial, BULK)
             except LinkError as error:
                 await trio.sleep(pause_seconds(error, failures, self._site.chance()))
                 failures += 1
@@ -291,11 +297,23 @@ async def keep_linked(site: Site, headquarters: bytes, dial: Dial) -> None:
     while True:
         driver: Driver | None = None
         try:
-            line = await dial(MAIN)
+            line = await _reach(dial, MAIN)
         except LinkError as reason:
             error = reason
+            site.missed(error)
         else:
             driver = Driver(site, Role.BRANCH, headquarters, site.random_bytes(16))
             error = await driver.run(line, dial)
         failures = 0 if driver is not None and driver.was_up else failures + 1
         await trio.sleep(pause_seconds(error, failures, site.chance()))
+
+
+async def _reach(dial: Dial, channel: int) -> Line:
+    """Dial; whatever else goes wrong is reported and counts as a failure of ours."""
+    try:
+        return await dial(channel)
+    except LinkError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the next attempt may go better
+        logger.error("link.dial_failed", extra={"error": type(error).__name__})
+        raise LinkError("headquarters could not be dialled") from None

@@ -68,8 +68,7 @@ async def pass_through(stream: trio.abc.Stream, proxy: Proxy, host: str, port: i
     authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     headers = [("host", authority)]
     if proxy.credentials is not None:
-        token = base64.b64encode(proxy.credentials()).decode("ascii")
-        headers.append(("proxy-authorization", f"Basic {token}"))
+        headers.append(("proxy-authorization", _basic(proxy.credentials)))
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=PROXY_HEAD_BYTES)
     request = connection.send(h11.Request(method="CONNECT", target=authority, headers=headers))
     assert request is not None, "a request has bytes"
@@ -86,6 +85,14 @@ async def pass_through(stream: trio.abc.Stream, proxy: Proxy, host: str, port: i
         raise ProxyError(f"it answers {status}")
     if connection.trailing_data[0]:
         raise InterceptedError("it speaks before we do, as headquarters never does")
+
+
+def _basic(credentials: Callable[[], bytes]) -> str:
+    try:
+        found = credentials().strip()
+    except OSError:
+        raise ProxyError("its credentials cannot be read") from None
+    return f"Basic {base64.b64encode(found).decode('ascii')}"
 
 
 async def _status(stream: trio.abc.Stream, connection: h11.Connection) -> int:

@@ -11,7 +11,7 @@ from store.ids import Origin, Stream
 from store.shipping import Shipment
 from store.skeleton import OpClass
 from sync.driver import Driver, Site
-from sync.errors import GapError
+from sync.errors import GapError, LinkError
 from sync.pieces import NUMBERED, Cursors, Entry, Lane, Piece, Standing
 from sync.session import Chapter, Effect, Ended
 
@@ -112,7 +112,11 @@ class Ends:
     ) -> None:
         self.effects: list[Effect] = []
         self.driver: Driver | None = None
-        self.site = Site(node, replica, self._handle, _unix_ms, Random(seed).randbytes, "model 1")
+        self.missed: list[LinkError] = []
+        random = Random(seed).randbytes
+        self.site = Site(
+            node, replica, self._handle, _unix_ms, random, "model 1", self.missed.append
+        )
 
     def _handle(self, driver: Driver, effect: Effect) -> None:
         self.driver = driver

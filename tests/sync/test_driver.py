@@ -297,6 +297,26 @@ def test_a_branch_that_nobody_answers_tries_ever_more_rarely() -> None:
             await pair.link.run()
         assert 30 <= len(attempts) <= 3_600 / (BACKOFF_SECONDS_MAX / 2) + 10
         assert pair.branch.effects == []
+        assert {error.code for error in pair.branch.missed} == {"link.lost"}
+        assert len(pair.branch.missed) == len(attempts)
+
+    run(main)
+
+
+def test_a_dial_that_fails_in_an_unknown_way_is_tried_again() -> None:
+    async def main() -> None:
+        pair = Pair()
+        dial = pair.link._dial
+
+        async def failing(channel: int) -> object:
+            if not pair.branch.missed:
+                raise KeyError
+            return await dial(channel)
+
+        pair.link._dial = failing  # type: ignore[method-assign, assignment]
+        async with running(pair):
+            await until(lambda: pair.branch.count(Up) == 1)
+        assert [error.code for error in pair.branch.missed] == ["link.failed"]
 
     run(main)
 

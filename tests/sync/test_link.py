@@ -311,6 +311,15 @@ def test_an_address_that_is_no_proxy_is_refused(url: str) -> None:
         parse(url)
 
 
+def test_credentials_that_cannot_be_read_are_the_proxys_error(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with campus() as place, Relay().running(None) as (host, port):
+            proxy = Proxy(host, port, (tmp_path / "nowhere").read_bytes)
+            await refusal(place, ProxyError, proxy=proxy)
+
+    run(main)
+
+
 @pytest.mark.parametrize("content", [b"", b"name only", b"a:b\nc:d", b"a:" + b"x" * 2_000, None])
 def test_a_file_that_holds_no_credentials_is_refused(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
