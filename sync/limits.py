@@ -83,14 +83,17 @@ QUIET_ADVANCE_SECONDS = 5.0
 PACE_START_BYTES = 8 * 1024
 """Bytes on their way before the first measurement."""
 
-PACE_BYTES_MIN = 4 * 1024
+PACE_BYTES_MIN = 8 * 1024
 """Fewest bytes that may be on their way, however slow the line."""
 
 PACE_BYTES_MAX = 4 * 1024 * 1024
 """Most bytes that may be on their way."""
 
-PACE_DELAY_SECONDS = 0.4
+PACE_DELAY_SECONDS = 0.6
 """How long our own bytes may wait in the line's queues."""
+
+PACE_RECENT = 8
+"""Round trips that must all be longer than the shortest before our own bytes count as waiting."""
 
 PACE_BASE_SECONDS = 600.0
 """How long the shortest round trip counts as what the line itself takes."""
