@@ -131,16 +131,22 @@ def _is_input(table: Table, key: bytes, value: bytes, expected: bytes | None) ->
     been destroyed since.
     """
     if table is Table.IDEMPOTENCY:
-        return value[-1] == DESTROYED
-    is_late = table is Table.RECEIPT and RECEIPT.columns(key)[1] == 0
+        return _is_destroyed_retry(value)
+    if table is not Table.RECEIPT or len(key) != RECEIPT.key_bytes:
+        return False
+    is_late = RECEIPT.columns(key)[1] == 0
     return is_late and (expected is None or expected <= value)
+
+
+def _is_destroyed_retry(value: bytes) -> bool:
+    return len(value) == _PLACE.size + 1 and value[-1] == DESTROYED
 
 
 def _destroyed_retries(reader: Reader) -> Iterator[Finding]:
     """Look whether what retries are told is destroyed is marked so in the log."""
     wrong = 0
     for _, value in reader.range(*IDEMPOTENCY.span()):
-        if value[-1] != DESTROYED:
+        if not _is_destroyed_retry(value):
             continue
         origin, seq = _PLACE.unpack(value[:-1])
         row = reader.get(LOG.key(origin, seq))

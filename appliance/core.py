@@ -217,6 +217,7 @@ class Core:
             self.append,
             lambda origin, seq: self.log.read(txn, origin, seq),
             self.reading,
+            self.disposal.anchored_ms,
         )
         decision = DECISIONS.get(type(command))
         if decision is not None:

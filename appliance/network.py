@@ -52,6 +52,10 @@ class Network(Protocol):
         """Take no new connections; those open go on."""
         ...
 
+    def change(self, config: Config) -> None:
+        """Hold connections that begin from now on to what ``config`` says; those open go on."""
+        ...
+
 
 class PortTakenError(OSError):
     """Another program listens on the port."""
@@ -127,6 +131,14 @@ class RealNetwork:
         """Ask the pump for a turn; what concerns QUIC wakes its endpoint by itself."""
         if self._pump is not None:
             self._pump.wake()
+
+    def change(self, config: Config) -> None:
+        """Take the sections limits and quic, and the origins; addresses and ports stay."""
+        self._config = config
+        if self._pump is not None:
+            self._pump.change(_tcp_limits(config), config.listen.origins)
+        if self._quic is not None:
+            self._quic.change(_quic_limits(config))
 
     def stop_accepting(self) -> None:
         """Close the listeners; QUIC refuses newcomers."""

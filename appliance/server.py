@@ -23,25 +23,21 @@ from typing import Any, Final
 
 import trio
 
-from appliance import certificates, collector, health, metrics
+from appliance import certificates, collector, health, metrics, reload
 from appliance.blame import blame
 from appliance.config import (
     Config,
-    SessionsSection,
     key_directory,
     replica_directories,
     split_address,
 )
 from appliance.context import SITE, Actor, Outcome
-from appliance.directory.limits import DAY_MS
-from appliance.directory.policy import Lifetimes
 from appliance.disposal.commands import NameReplica
 from appliance.disposal.ending import Ending
 from appliance.disposal.service import Disposal
 from appliance.gateway.gateway import Gateway
 from appliance.gateway.signin import SignIn
 from appliance.health import Health
-from appliance.limits import BODY_BYTES, CONVERSATIONS_PER_PERSON, HISTORY_ITEMS, MEMBERS
 from appliance.messaging import commands as messaging_commands
 from appliance.network import Network, RealNetwork
 from appliance.operations import SecretSlot
@@ -63,7 +59,6 @@ from transports.http import pages, plain
 from transports.http.message import Request, Responder, Response
 from transports.http.pages import Readiness
 from transports.http.router import Router
-from transports.limits import Limits as TcpLimits
 from transports.tls import LiveIdentity
 from transports.wire import schema
 from transports.wire.errors import StrongroomError
@@ -78,15 +73,6 @@ RENEWAL_CHECK_SECONDS: Final = 3_600.0
 
 WORKER_THREADS: Final = 2
 """Threads for password checks and other long computations."""
-
-
-def _lifetimes(sessions: SessionsSection) -> Lifetimes:
-    return Lifetimes(
-        idle_ms=sessions.idle_seconds * 1_000,
-        shared_idle_ms=sessions.shared_idle_seconds * 1_000,
-        absolute_ms=sessions.absolute_seconds * 1_000,
-        token_ms=sessions.token_days * DAY_MS,
-    )
 
 
 class Waiter:
@@ -121,6 +107,8 @@ class Appliance:
         data_dir: watched for free space; None in a simulation.
         replica_places: where key replicas are, if not as the configuration says.
         inline: let the writer and blocking work run in the trio thread (simulation).
+        reread: reads the configuration again; None: there is nothing to reload.
+        reloaded: told of each configuration that a reload brought in force.
     """
 
     def __init__(
@@ -132,10 +120,14 @@ class Appliance:
         data_dir: Path | None = None,
         replica_places: Sequence[Place] | None = None,
         inline: bool = False,
+        reread: reload.Reread | None = None,
+        reloaded: Callable[[Config], None] = lambda config: None,
     ) -> None:
         self.site = site
         self.config = config
         self.identity: LiveIdentity | None = None
+        self.reread = reread
+        self._reloaded = reloaded
         self._inline = inline
         self._clock = site.ports.clock
         self._started_ns = self._clock.monotonic_ns()
@@ -145,7 +137,6 @@ class Appliance:
         self._nursery: trio.Nursery | None = None
         self._token: trio.lowlevel.TrioToken
         self._stop = trio.Event()
-        site.core.directory.lifetimes = _lifetimes(config.sessions)
         site.core.sites.profile = config.site.profile
         self.links = Links(
             site.core,
@@ -165,6 +156,7 @@ class Appliance:
             self.execute,
             self._spawn,
         )
+        site.core.directory.lifetimes = reload.lifetimes_of(config.sessions)
         self.network = network or self._open_network()
         self.sign_in = SignIn(
             site.core,
@@ -180,7 +172,7 @@ class Appliance:
             self._clock,
             site.writer.submit,
             self.sign_in,
-            self._limits(),
+            reload.limits_of(config),
             self.network.wake,
         )
         self._line = self._known_line()
@@ -339,9 +331,26 @@ class Appliance:
         """A branch's line to headquarters as people were told last."""
         return self.gateway.line
 
+    def is_alive(self) -> bool:
+        """Tell whether a watchdog should let the process live."""
+        return self.health.is_alive(self._clock.monotonic_ns() / 1e9)
+
     def unlock(self, login: str) -> int:
         """Forget failed logins of an account; returns how many addresses had any."""
         return self.sign_in.lockout.unlock(login)
+
+    def reload(self) -> reload.Plan:
+        """Take the configuration and the certificate as they are now; all of it, or nothing.
+
+        Raises ``ConfigError`` and ``CertificateError``.
+        """
+        wanted = self.config if self.reread is None else self.reread()
+        done = reload.carry_out(self, wanted)
+        self._reloaded(self.config)
+        if self.identity is not None:
+            self.health.certificate_until = self.identity.identity.not_after
+        logger.info("config.reloaded", extra={"changed": done.changed, "waiting": done.waiting})
+        return done
 
     def metrics(self) -> str:
         """Return the figures in the Prometheus text format."""
@@ -364,6 +373,7 @@ class Appliance:
     async def _watch_probes(self) -> None:
         while True:
             probe_ms = await self._attempt(health.Probe())
+            self.health.answered_at = self._clock.monotonic_ns() / 1e9
             if probe_ms is not None:
                 self.health.probed(self._clock.monotonic_ns() / 1e9, probe_ms)
             await trio.sleep(health.PROBE_SECONDS)
@@ -393,8 +403,10 @@ class Appliance:
         await run_link(self.links.site, find, bytes_per_second=limit)
 
     def _committed(self) -> None:
+        """Let other sites hear of it, and people at a branch of how much waits."""
         self.links.changed()
-        self._link_changed()
+        if self._line is not None:
+            self.line_is(is_connected=self._line.is_connected, waiting=self.links.waiting)
 
     def _link_changed(self) -> None:
         """Tell people at a branch how the line is, when that is news."""
@@ -463,8 +475,7 @@ class Appliance:
         internal = certificates.live_identity(core, entropy, now_ms, self.config.listen.names)
         identity = internal
         if tls.certificate:
-            files = (Path(tls.certificate), Path(tls.key))
-            identity = certificates.own_identity(*files, now_ms, internal)
+            identity = reload.own_identity(self.config, now_ms, internal)
         self.identity = identity
         seed = core.secrets[SecretSlot.SIGNING_SEED]
         reset_key = hmac.digest(seed, b"strongroom/quic-reset/1", "sha256")
@@ -507,17 +518,6 @@ class Appliance:
             return Response(200, self.metrics().encode(), metrics.CONTENT_TYPE)
 
         return Router({"/metrics": {"GET": respond}})
-
-    def _limits(self) -> schema.Limits:
-        limits = self.config.limits
-        return schema.Limits(
-            frame_bytes=TcpLimits().message_bytes,
-            body_bytes=BODY_BYTES,
-            sends_per_second=limits.sends_per_second,
-            history=HISTORY_ITEMS,
-            members=MEMBERS,
-            conversations=CONVERSATIONS_PER_PERSON,
-        )
 
     def _spawn(self, task: Callable[[], Awaitable[None]]) -> None:
         assert self._nursery is not None

@@ -144,6 +144,14 @@ class Pump:
         """How many of them have not authenticated."""
         return self._bounds.strangers
 
+    def change(self, limits: Limits, allowed_origins: Collection[str]) -> None:
+        """Hold connections that begin from now on to other bounds and origins.
+
+        How much the pump takes on in one turn, and its buffer, stay as they were made.
+        """
+        self.limits = self._bounds.limits = limits
+        self._allowed_origins = frozenset(allowed_origins)
+
     # --- running ----------------------------------------------------------------------------
 
     async def serve(

@@ -134,16 +134,28 @@ class LiveIdentity:
         """Call ``watcher`` with each identity that replaces this one (QUIC keeps its own copy)."""
         self._watchers.append(watcher)
 
-    def replace(self, identity: Identity) -> None:
+    def replace(
+        self, identity: Identity, renew: Callable[[datetime], Identity] | None = None
+    ) -> None:
         """Present another identity from the next handshake on.
+
+        ``renew`` makes those that follow; None leaves that as it is.
 
         Raises:
             CertificateError: it cannot be used; the present one stays.
         """
-        self.context = server_context(identity)
-        self.identity = identity
-        for watcher in self._watchers:
-            watcher(identity)
+        context = server_context(identity)
+        told: list[Callable[[Identity], None]] = []
+        try:
+            for watcher in self._watchers:
+                told.append(watcher)
+                watcher(identity)
+        except ValueError:
+            for watcher in told[:-1]:
+                watcher(self.identity)
+            raise CertificateError("QUIC does not take the certificate and key") from None
+        self.context, self.identity = context, identity
+        self._renew = renew or self._renew
 
     def renew_if_due(self, now: datetime) -> bool:
         """Renew when a third of the life remains; tell whether that was done to this one."""

@@ -22,6 +22,7 @@ from appliance.blame import blame
 from appliance.context import SITE, Actor, Outcome
 from appliance.core import Core
 from appliance.directory.commands import RevokeDevice
+from appliance.directory.policy import Lifetimes
 from appliance.directory.sessions import PASSIVE, Ended, Reason, Session, Sessions
 from appliance.gateway import queries
 from appliance.gateway.catchup import CatchUp
@@ -157,6 +158,11 @@ class Gateway:
         self.counters = Counters()
         self.line: schema.Site | None = None
         """This branch's line to headquarters as told last; None at headquarters."""
+
+    def change(self, limits: schema.Limits, lifetimes: Lifetimes) -> None:
+        """Give sessions that begin from now on other limits and another life."""
+        self._limits = limits
+        self._sessions.lifetimes = lifetimes
 
     def _watch_devices(self) -> None:
         """Let the idle time of every sign-in begin anew: nobody knows what was before."""

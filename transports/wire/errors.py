@@ -246,6 +246,11 @@ CATALOGUE: dict[str, Entry] = {
         "请指定人员、会话、标签等条件。",
     ),
     "selection.invalid": Entry(False, "The selection is not possible.", "选择条件无效。"),
+    "selection.named": Entry(
+        False,
+        "Name who is to be erased by id: what is signed is kept.",
+        "请用标识指定要删除的人员，签署的内容会被保留。",
+    ),
     "order.limit": Entry(
         False, "The order is too large; split it by dates.", "范围过大，请按日期拆分。"
     ),
