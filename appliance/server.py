@@ -45,6 +45,7 @@ from appliance.replicas import FOLLOW_SECONDS, Place, Replicas, ReplicaStatus, p
 from appliance.site import Site
 from appliance.sites import applying, desk, lines
 from appliance.sites.commands import MarkLease
+from appliance.sites.leasing import Leasing
 from appliance.sites.limits import LEASE_MARK_SECONDS, RENEWAL_SECONDS
 from appliance.sites.line import Line
 from appliance.sites.linking import Links
@@ -147,6 +148,14 @@ class Appliance:
             software=f"strongroom/{program_version()}",
             changed=self._link_changed,
         )
+        self.leasing = Leasing(
+            site.core,
+            site.ports.engine,
+            self._clock,
+            self.links,
+            self.execute,
+            self._spawn,
+        )
         site.core.directory.lifetimes = reload.lifetimes_of(config.sessions)
         self.network = network or self._open_network()
         self.sign_in = SignIn(
@@ -217,6 +226,7 @@ class Appliance:
             nursery.start_soon(self._watch_certificate)
             if self.site.core.sites.is_branch:
                 nursery.start_soon(self._watch_lease)
+                nursery.start_soon(self.leasing.run)
                 if not self._inline:
                     nursery.start_soon(self._watch_admission)
                     nursery.start_soon(self._keep_linked)
@@ -352,6 +362,7 @@ class Appliance:
         while True:
             await trio.sleep(TICK_SECONDS)
             self.gateway.tick()
+            self._link_changed()
             with self.site.ports.engine.snapshot() as reader:
                 urgent = next(reader.range(*URGENT.span(), limit=1), None)
             now_ms = self._clock.wall_ms()
@@ -403,6 +414,7 @@ class Appliance:
         if sites.is_branch:
             is_connected = self.links.state(sites.headquarters_node).is_up
             self.line_is(is_connected=is_connected, waiting=self.links.waiting)
+            self.leasing.line_changed()
 
     async def _watch_admission(self) -> None:
         """At a branch: renew the certificate that headquarters knows it by."""

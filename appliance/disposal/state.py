@@ -159,6 +159,8 @@ class Disposal:
         """Where the log says that the clock jumped last."""
         self.confirmed_ms = 0
         """When two people last confirmed the clock, in Unix ms; 0 while it is suspended anew."""
+        self.ruled_pos = 0
+        """Where the newest hold, release or policy arrived: who destroys must know of it."""
         self._positions: list[int] = []
         self._raw_ms: list[int] = []
         self._born = BornBounds()
@@ -331,10 +333,12 @@ class Disposal:
 
     def _fold_policy(self, op: Op, body: PolicySet, undo: Undo | None) -> None:
         self._set("policies", self.policies.add(body.version, op.pos, body.policy), undo)
+        self._set("ruled_pos", max(self.ruled_pos, op.pos), undo)
 
     def _fold_hold(self, op: Op, body: HoldPlaced, undo: Undo | None) -> None:
         self._put("holds", body.hold, Hold(body, op.actor, op.received_ms), undo)
         self._set("active", self.active.place(body.hold, body.predicate), undo)
+        self._set("ruled_pos", max(self.ruled_pos, op.pos), undo)
 
     def _fold_release(self, op: Op, body: HoldReleased, undo: Undo | None) -> None:
         hold = self.holds.get(body.hold)
@@ -342,6 +346,7 @@ class Disposal:
             ended = replace(hold, released=body.request or -1, released_ms=op.received_ms)
             self._put("holds", body.hold, ended, undo)
             self._set("active", self.active.release(body.hold), undo)
+            self._set("ruled_pos", max(self.ruled_pos, op.pos), undo)
 
     def _fold_request(self, op: Op, body: RequestMade, undo: Undo | None) -> None:
         approval = Approval(

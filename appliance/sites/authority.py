@@ -5,6 +5,8 @@ from __future__ import annotations
 from appliance.context import Context, refuse
 from appliance.sites import lease
 from appliance.sites.lease import Act
+from store import cursors
+from sync.pieces import Lane
 
 
 def require_lease(ctx: Context, act: Act) -> None:
@@ -20,10 +22,12 @@ def require_lease(ctx: Context, act: Act) -> None:
 def require_destruction(ctx: Context) -> None:
     """Raise ``Refusal`` ("site.lease") unless this branch may destroy records now.
 
-    It takes a lease, and every hold that headquarters knew of when it granted it.
+    It takes a lease, and every hold and policy that headquarters knew of when it granted it.
     """
-    sites = ctx.sites
-    if sites.is_branch and not lease.may_destroy(sites.mark, sites.applied, ctx.reading()):
+    if not ctx.sites.is_branch:
+        return
+    applied = cursors.get(ctx.txn, cursors.PEER, Lane.CONTROL)
+    if not lease.may_destroy(ctx.sites.mark, applied, ctx.reading()):
         raise refuse("site.lease")
 
 

@@ -102,8 +102,6 @@ class Sites:
         self.lease: LeaseGranted | None = None
         self.mark: Mark | None = None
         """How old this branch's lease was when last noted."""
-        self.applied = 0
-        """Up to which arrival number of headquarters everything is applied at this branch."""
         self.profile: Profile = "hospital"
         """What an expired lease still allows, as the configuration says."""
         self.clock_fixes: Mapping[int, ClockFix] = {}
