@@ -43,6 +43,13 @@ class SiteSection(Section, frozen=True):
     name: Annotated[
         str, Meta(max_length=200, description="Name shown to operators; empty: as given at init.")
     ] = ""
+    profile: Annotated[
+        Literal["hospital", "bank"],
+        Meta(
+            description="What a branch still does after a week without headquarters: a hospital's"
+            " people go on signing in, a bank's do not."
+        ),
+    ] = "hospital"
 
 
 class ListenSection(Section, frozen=True):

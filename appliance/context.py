@@ -16,6 +16,7 @@ from transports.wire.errors import Refusal
 if TYPE_CHECKING:
     from appliance.directory.state import Directory
     from appliance.messaging.state import Conversations
+    from appliance.policy.clock import Reading
     from appliance.sites.registry import Sites
     from store.ports import Entropy
 
@@ -73,6 +74,7 @@ class Context:
     entropy: Entropy
     appender: Appender
     reader: Callable[[int, int], Op]
+    reading: Callable[[], Reading]
     ops: list[Op] = field(default_factory=list)
 
     def append(

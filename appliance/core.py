@@ -42,7 +42,7 @@ from appliance.operations import (
     encode,
 )
 from appliance.policy.clock import Reading
-from appliance.sites import decide_sites, intake
+from appliance.sites import decide_lease, decide_sites, intake
 from appliance.sites.registry import Sites
 from store import cursors, feeds, heads
 from store.engine.contract import Reader
@@ -82,6 +82,7 @@ DECISIONS: dict[type, Callable[[Context, Any], Any]] = {
     **MESSAGING,
     **health.DECISIONS,
     **decide_sites.DECISIONS,
+    **decide_lease.DECISIONS,
 }
 """Every command that can be decided, and the function that decides it."""
 
@@ -185,6 +186,7 @@ class Core:
             self._fold(op, self.body_of(op))
         self.conversations.load(reader, self.log)
         self.disposal.load(reader)
+        self.sites.load(reader)
 
     # --- decisions ------------------------------------------------------------------------------
 
@@ -207,6 +209,7 @@ class Core:
             self.entropy,
             self.append,
             lambda origin, seq: self.log.read(txn, origin, seq),
+            self.reading,
         )
         decision = DECISIONS.get(type(command))
         if decision is not None:

@@ -47,7 +47,8 @@ from appliance.operations import SecretSlot
 from appliance.replicas import FOLLOW_SECONDS, Place, Replicas, ReplicaStatus, places
 from appliance.site import Site
 from appliance.sites import applying, desk
-from appliance.sites.limits import RENEWAL_SECONDS
+from appliance.sites.commands import MarkLease
+from appliance.sites.limits import LEASE_MARK_SECONDS, RENEWAL_SECONDS
 from appliance.sites.linking import Links
 from appliance.version import program_version
 from store.errors import StoreError
@@ -140,6 +141,7 @@ class Appliance:
         self._token: trio.lowlevel.TrioToken
         self._stop = trio.Event()
         site.core.directory.lifetimes = _lifetimes(config.sessions)
+        site.core.sites.profile = config.site.profile
         self.network = network or self._open_network()
         self.sign_in = SignIn(
             site.core,
@@ -215,8 +217,10 @@ class Appliance:
             nursery.start_soon(self._watch_seconds)
             nursery.start_soon(self._watch_probes)
             nursery.start_soon(self._watch_certificate)
-            if self.site.core.sites.is_branch and not self._inline:
-                nursery.start_soon(self._watch_admission)
+            if self.site.core.sites.is_branch:
+                nursery.start_soon(self._watch_lease)
+                if not self._inline:
+                    nursery.start_soon(self._watch_admission)
             await nursery.start(self.replicas.run)
             await self.disposal.begin()
             nursery.start_soon(self.disposal.run)
@@ -285,6 +289,11 @@ class Appliance:
         return self.network.addresses
 
     @property
+    def site_addresses(self) -> tuple[str, ...]:
+        """Where branches reach this headquarters, as HOST:PORT."""
+        return applying.own_addresses(self.config.listen, self.network.addresses)
+
+    @property
     def up_seconds(self) -> float:
         """Seconds since the start."""
         return (self._clock.monotonic_ns() - self._started_ns) / 1e9
@@ -332,6 +341,12 @@ class Appliance:
                 logger.info("certificate.renewed")
             self.health.certificate_until = identity.identity.not_after
             await trio.sleep(RENEWAL_CHECK_SECONDS)
+
+    async def _watch_lease(self) -> None:
+        """At a branch: note how old the lease is, so that a restart goes on from there."""
+        while True:
+            await self._attempt(MarkLease())
+            await trio.sleep(LEASE_MARK_SECONDS)
 
     async def _watch_admission(self) -> None:
         """At a branch: renew the certificate that headquarters knows it by."""
@@ -409,7 +424,7 @@ class Appliance:
             self.site.core,
             self._clock,
             self.site.ports.entropy,
-            lambda: applying.own_addresses(self.config.listen, self.network.addresses),
+            lambda: self.site_addresses,
             lambda command: self.site.writer.submit(SITE, command, None),
         )
 

@@ -30,6 +30,7 @@ from appliance.administration import (
     people,
     replicas,
     rooms,
+    sites,
 )
 from appliance.administration.contract import (
     Answer,
@@ -68,6 +69,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     **endings.OPERATIONS,
     **backups.OPERATIONS,
     **replicas.OPERATIONS,
+    **sites.OPERATIONS,
 }
 """What the peer's uid alone allows, by name."""
 

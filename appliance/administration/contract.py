@@ -137,6 +137,11 @@ class Host(Protocol):
         """Where clients connect, as HOST:PORT."""
         ...
 
+    @property
+    def site_addresses(self) -> tuple[str, ...]:
+        """Where branches reach this headquarters, as HOST:PORT."""
+        ...
+
     async def execute(self, actor: Actor, command: Any) -> Any:
         """Decide and commit one command; returns its reply; raises as ``Core.decide``."""
         ...

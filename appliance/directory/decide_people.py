@@ -37,6 +37,8 @@ from appliance.operations import (
     PersonState,
     Signed,
 )
+from appliance.sites.authority import require_lease
+from appliance.sites.lease import Act
 from store.ids import ID_BYTES, Stream, StreamKind
 
 T = TypeVar("T")
@@ -44,15 +46,18 @@ T = TypeVar("T")
 TRANSITIONS = {ACTIVE: {DISABLED, REMOVED}, DISABLED: {ACTIVE, REMOVED}, REMOVED: set[str]()}
 """The states that may follow each; a removed person never comes back under the same id."""
 
+_STATE_ACTS = {ACTIVE: Act.GRANT, DISABLED: Act.PRESERVE, REMOVED: Act.DESTROY}
+
 
 def create_person(ctx: Context, command: CreatePerson) -> Known:
     """Add a person at home where they are added, or at the branch named.
 
     Codes: person.login, person.exists, person.name, person.roles, person.limit, site.unknown,
-    site.not_headquarters.
+    site.not_headquarters, site.lease.
     """
     roles = clean_roles(command.roles)
     require(ctx, command, ADMINISTRATOR, *givers(frozenset(), roles))
+    require_lease(ctx, Act.GRANT)
     if len(ctx.directory) >= limits.PERSONS:
         raise refuse("person.limit")
     login = _free_login(ctx, command.login)
@@ -91,7 +96,7 @@ def set_roles(ctx: Context, command: SetRoles) -> Done:
     """Replace a person's roles; it takes the givers of every role that changes.
 
     Codes: person.roles, person.state, permission.denied, person.last_administrator,
-    person.last_officer.
+    person.last_officer, site.lease.
     """
     roles = clean_roles(command.roles)
     person = target(ctx, command.who)
@@ -100,6 +105,8 @@ def set_roles(ctx: Context, command: SetRoles) -> Done:
     person = _present(ctx, command.who)
     if roles == person.roles:
         return Done()
+    if roles - person.roles:
+        require_lease(ctx, Act.GRANT)
     _keep_indispensable(ctx, person, person.roles - roles)
     past = tuple(
         (tuple(sorted(each)), until)
@@ -121,6 +128,7 @@ def set_state(ctx: Context, command: SetState) -> Done:
         return Done()
     if command.state not in TRANSITIONS[person.state]:
         raise refuse("person.state")
+    require_lease(ctx, _STATE_ACTS[command.state])
     if command.state != ACTIVE:
         _keep_indispensable(ctx, person, person.roles)
     body = PersonState(command.state, reason, ctx.actor.signed)

@@ -408,7 +408,8 @@ class Gateway:
         """End sessions whose device or account has just lost its rights."""
         known = self._core.directory.person(person)
         now_ms = self._clock.wall_ms()
-        live = [] if known is None or not known.is_active else known.live_devices(now_ms)
+        is_let_in = known is not None and known.is_active and self._core.sites.may_sign_in(person)
+        live = known.live_devices(now_ms) if known is not None and is_let_in else []
         gone = self._sessions.keep_only(person, [device.id for device in live])
         self._end(gone, "auth.revoked")
 

@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from appliance.directory.commands import Command
+from appliance.sites.lease import Grant
 
 # --- requests: signed -------------------------------------------------------------------------
 
@@ -79,6 +80,16 @@ class AdoptHeadquarters(Command, frozen=True):
     name: str
     certificate: bytes
     tenant_secret: bytes
+
+
+class GrantLease(Command, frozen=True):
+    """At a branch: headquarters has granted the lease that was asked for."""
+
+    granted: Grant
+
+
+class MarkLease(Command, frozen=True):
+    """At a branch: note how old the lease is."""
 
 
 # --- replies ------------------------------------------------------------------------------------

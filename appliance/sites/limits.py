@@ -33,3 +33,18 @@ POLL_SECONDS: Final = 5.0
 
 RENEWAL_SECONDS: Final = 3_600.0
 """How often a branch looks at the age of its certificate."""
+
+AGED_MS: Final = 24 * 3_600_000
+"""Age from which a lease is AGED, in ms."""
+
+EXPIRED_MS: Final = 7 * 24 * 3_600_000
+"""Age from which a lease is EXPIRED, in ms."""
+
+LEASE_BOOT_CHARACTERS: Final = 64
+"""Longest name of a boot; Linux gives 36 characters."""
+
+LEASE_ASK_SECONDS: Final = 3_600.0
+"""How often a branch asks for its lease anew."""
+
+LEASE_MARK_SECONDS: Final = 600.0
+"""How often a branch notes the age of its lease for the next start."""

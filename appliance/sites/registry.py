@@ -36,13 +36,19 @@ from appliance.operations import (
     SiteReprovisioned,
     SiteRevoked,
 )
+from appliance.sites.lease import Mark, Profile, pack, unpack
+from store.engine.contract import Reader
+from store.engine.txn import Txn
 from store.oplog import Op
+from store.tables import meta_key
 
 if TYPE_CHECKING:
     from appliance.directory.model import Person
     from appliance.directory.state import Directory
 
 Undo = Callable[[Callable[[], None]], None]
+
+_MARK: Final = meta_key("lease")
 
 
 class State(StrEnum):
@@ -94,6 +100,12 @@ class Sites:
         """By site number, in this order."""
         self.headquarters: SiteHeadquarters | None = None
         self.lease: LeaseGranted | None = None
+        self.mark: Mark | None = None
+        """How old this branch's lease was when last noted."""
+        self.applied = 0
+        """Up to which arrival number of headquarters everything is applied at this branch."""
+        self.profile: Profile = "hospital"
+        """What an expired lease still allows, as the configuration says."""
         self.clock_fixes: Mapping[int, ClockFix] = {}
         self._directory = directory
         self._by_node: Mapping[bytes, int] = {}
@@ -129,6 +141,10 @@ class Sites:
         """Tell whether a person is at home at this site, so that they may sign in here."""
         return self.node_of_person(person) == self.node
 
+    def may_sign_in(self, person: bytes) -> bool:
+        """Tell whether a person may sign in at this site; at headquarters everybody may."""
+        return not self.is_branch or self.is_home(person)
+
     def branch_of(self, node: bytes) -> Branch | None:
         """Return the branch with this NodeId, whatever its state."""
         return self.branches.get(self._by_node.get(node, 0))
@@ -160,6 +176,16 @@ class Sites:
         return sorted(found, key=lambda each: each.login)
 
     # --- following the log, in the writer's thread ------------------------------------------------
+
+    def load(self, reader: Reader) -> None:
+        """Read what only rows say; to be called once, after the registers were folded."""
+        row = reader.get(_MARK)
+        self.mark = None if row is None else unpack(row)
+
+    def set_mark(self, txn: Txn, mark: Mark) -> None:
+        """Note the age of the lease."""
+        txn.put(_MARK, pack(mark))
+        self._set("mark", mark, txn.on_rollback)
 
     def fold(self, op: Op, body: BodyStruct, undo: Undo | None) -> None:
         """Follow an operation; other rooms' kinds change nothing. ``undo`` is None at load."""

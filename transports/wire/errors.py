@@ -30,6 +30,9 @@ CATALOGUE: dict[str, Entry] = {
     "auth.locked": Entry(
         True, "Too many failures; wait and try again.", "失败次数过多，请稍后再试。"
     ),
+    "auth.elsewhere": Entry(
+        False, "Sign in at the site where you are at home.", "请在您所属的站点登录。"
+    ),
     "auth.method_unavailable": Entry(
         False, "This sign-in method is not offered.", "不支持该登录方式。"
     ),
@@ -127,6 +130,11 @@ CATALOGUE: dict[str, Entry] = {
     "site.revoked": Entry(False, "This branch was revoked.", "该分支站点已被吊销。"),
     "site.occupied": Entry(
         False, "This site has people or headquarters already.", "本站点已有人员或已有总部。"
+    ),
+    "site.lease": Entry(
+        True,
+        "This branch has been cut off too long for this; it can be done at headquarters.",
+        "本站点与总部断开过久，请在总部办理。",
     ),
     "site.waiting": Entry(
         True, "An administrator must approve this branch first.", "须先由管理员批准该分支站点。"

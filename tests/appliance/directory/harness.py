@@ -35,8 +35,10 @@ from appliance.operations import (
     SiteJoined,
     decode,
 )
-from appliance.sites import decide_sites
-from appliance.sites.commands import NAMES
+from appliance.policy.clock import Reading
+from appliance.sites import decide_lease, decide_sites, lease
+from appliance.sites.commands import NAMES, GrantLease
+from appliance.sites.lease import Grant
 from appliance.sites.registry import Sites
 from store.clocks import ManualClock, SeededEntropy
 from store.disk import MemoryDisk
@@ -54,7 +56,7 @@ NODE = b"n" * 16
 VERIFIER = "$argon2id$v=19$m=65536,t=3,p=1$c2FsdHNhbHRzYWx0c2FsdA$aGFzaA"
 OTHER_VERIFIER = VERIFIER + "AA"
 
-DECISIONS = {**DIRECTORY, **decide_sites.DECISIONS}
+DECISIONS = {**DIRECTORY, **decide_sites.DECISIONS, **decide_lease.DECISIONS}
 
 _PLACE = struct.Struct(">IQ")
 _SITE_KEY = SigningKey(bytes(range(32)))
@@ -149,6 +151,7 @@ class Town:
             self.entropy,
             self._append,
             lambda origin, seq: self.log.read(txn, origin, seq),
+            self.reading,
         )
 
     def _append(self, txn: Txn, draft: Draft, body: BodyStruct, now_ms: int) -> Op:
@@ -173,6 +176,9 @@ class Town:
             self.log.before_commit(txn, self.now)
             self.engine.batch(txn.writes, self.token)
 
+    def reading(self) -> Reading:
+        return Reading(self.clock.wall_ms(), self.clock.boot(), self.clock.uptime_ms())
+
     def branch(self, number: int, name: str) -> bytes:
         """Add an approved branch; return its NodeId."""
         node = name.encode().ljust(16, b".")
@@ -184,9 +190,10 @@ class Town:
         return node
 
     def become_branch(self) -> None:
-        """Make this site the branch "here" of some headquarters."""
+        """Make this site the branch "here" of some headquarters, with a fresh lease."""
         body = SiteHeadquarters(b"q" * 16, b"k" * 32, ("hq:443",), b"", "Hospital", 1, "here")
         self.record((Kind.SITE_HEADQUARTERS, body))
+        self.run(SITE, GrantLease(Grant(lease.ask(self.reading(), 1), self.now, 1)))
 
     # --- people ----------------------------------------------------------------------------------
 
