@@ -122,6 +122,9 @@ def _in_force(core: Core) -> tuple[object, ...]:
         known.requests,
         {number: run.confirmed for number, run in known.runs.items()},
         known.replicas,
+        known.across.known,
+        known.across.receipts,
+        known.across.lost,
     )
 
 
@@ -145,7 +148,7 @@ def _destroyed_retries(reader: Reader) -> Iterator[Finding]:
             continue
         origin, seq = _PLACE.unpack(value[:-1])
         row = reader.get(LOG.key(origin, seq))
-        if row is None or Record.unpack(row).body_state is not PartState.DESTROYED:
+        if row is None or Record.unpack(row).body_state is PartState.PRESENT:
             wrong += 1
     if wrong:
         evidence = f"{wrong} retries are told of a destruction that the log does not know"

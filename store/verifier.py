@@ -46,7 +46,7 @@ HOLDS, NOT_COVERED, USAGE, BROKEN = 0, 1, 2, 5  # exit codes
 CONFIRMED, PRIVILEGED = 105, 2  # kind and class of a destruction.confirmed operation
 MOST_BYTES, DEEPEST = 65_536, 16  # of a canonical array
 
-CAUSES = {"expiry": False, "recall": False, "order": True, "erasure": True, "decommission": True}
+CAUSES = {"expiry": False, "recall": False, "order": True, "headquarters": False, "erasure": True, "decommission": True}
 """Why parts are destroyed, and whether that takes two people."""
 
 SIGNS, APPROVES = "request.sign", "request.approve"

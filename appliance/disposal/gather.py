@@ -70,7 +70,8 @@ def destroy(
             doomed.append(destruction.destroy_body(txn, core.log, core.vault, op, now_ms))
         else:
             doomed.append(destruction.destroy(txn, op))
-        core.forget(txn, op)
+        if op.body is not None:  # else it is out of the views already
+            core.forget(txn, op)
     return doomed
 
 

@@ -17,6 +17,8 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from appliance.disposal import calendar
+from appliance.disposal.orders import KINDS as ORDER_KINDS
+from appliance.disposal.orders import Orders
 from appliance.operations import (
     BodyStruct,
     ClockAnchor,
@@ -150,6 +152,10 @@ class Disposal:
         """Messages recalled a moment ago, for the service to look at; a night's run finds all."""
         self.orders: deque[int] = deque()
         """Requests that an officer has told to be carried out, for the service."""
+        self.across = Orders()
+        """What headquarters orders its branches to destroy, and what they answer."""
+        self.hold_pos = 0
+        """Where the newest hold or release stands in the order of arrival here."""
         self._anchor: ClockAnchor | None = None
         self._changed: ClockChanged | None = None
         self._seen: Reading | None = None
@@ -270,6 +276,8 @@ class Disposal:
         change = _FOLDS.get(op.kind)
         if change is not None:
             change(self, op, body, undo)
+        elif op.kind in ORDER_KINDS:
+            self.across.fold(op, body, undo)
 
     def follows(self, op: Op) -> bool:
         """Tell whether an entry of the audit follows one that is still there, and needs it gone.
@@ -314,9 +322,11 @@ class Disposal:
     def _fold_hold(self, op: Op, body: HoldPlaced, undo: Undo | None) -> None:
         self._put("holds", body.hold, Hold(body, op.actor, op.received_ms), undo)
         self._set("active", self.active.place(body.hold, body.predicate), undo)
+        self._set("hold_pos", max(self.hold_pos, op.pos), undo)
 
     def _fold_release(self, op: Op, body: HoldReleased, undo: Undo | None) -> None:
         hold = self.holds.get(body.hold)
+        self._set("hold_pos", max(self.hold_pos, op.pos), undo)
         if hold is not None:
             ended = replace(hold, released=body.request or -1, released_ms=op.received_ms)
             self._put("holds", body.hold, ended, undo)

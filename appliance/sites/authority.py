@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from appliance.context import Context, refuse
 from appliance.sites import lease
 from appliance.sites.lease import Act
+
+if TYPE_CHECKING:
+    from appliance.policy.clock import Reading
+    from appliance.sites.registry import Sites
 
 
 def require_lease(ctx: Context, act: Act) -> None:
@@ -22,9 +28,19 @@ def require_destruction(ctx: Context) -> None:
 
     It takes a lease, and every hold that headquarters knew of when it granted it.
     """
-    sites = ctx.sites
-    if sites.is_branch and not lease.may_destroy(sites.mark, sites.applied, ctx.reading()):
+    if why_no_destruction(ctx.sites, ctx.reading()):
         raise refuse("site.lease")
+
+
+def why_no_destruction(sites: Sites, reading: Reading) -> str:
+    """Return why this site may not destroy now: "expired", "holds", or empty when it may.
+
+    "holds": headquarters knows of holds that have not arrived here.
+    """
+    if not sites.is_branch or lease.may_destroy(sites.mark, sites.applied, reading):
+        return ""
+    is_over = lease.state_of(sites.mark, reading) is lease.State.EXPIRED
+    return "expired" if is_over else "holds"
 
 
 def require_home(ctx: Context, person: bytes) -> None:

@@ -22,6 +22,8 @@ class Reach(Enum):
     """Nowhere."""
     KEPT = "kept"
     """To headquarters, which keeps it and does not act on it."""
+    HEADQUARTERS = "headquarters"
+    """To headquarters, which acts on it."""
     HOME = "home"
     """To headquarters, and to the site where the person of its stream is at home."""
     CONVERSATION = "conversation"
@@ -46,6 +48,7 @@ _SITE: Final = (
     Kind.SITE_REPROVISIONED,
     Kind.SITE_HEADQUARTERS,
     Kind.LEASE_GRANTED,
+    Kind.SITE_LOST,
 )
 
 _KEPT: Final = (
@@ -84,6 +87,7 @@ _EVERYWHERE: Final = (
     Kind.POLICY_SET,
     Kind.HOLD_PLACED,
     Kind.HOLD_RELEASED,
+    Kind.DESTRUCTION_ORDER,
 )
 
 _CONVERSATION: Final = (
@@ -105,6 +109,7 @@ _CONVERSATION: Final = (
 REACH: Final[dict[int, Reach]] = {
     **dict.fromkeys(_SITE, Reach.SITE),
     **dict.fromkeys(_KEPT, Reach.KEPT),
+    Kind.DESTRUCTION_RECEIPT: Reach.HEADQUARTERS,
     **dict.fromkeys(_HOME, Reach.HOME),
     **dict.fromkeys(_EVERYWHERE, Reach.EVERYWHERE),
     **dict.fromkeys(_CONVERSATION, Reach.CONVERSATION),
@@ -140,7 +145,13 @@ def lane(kind: int, *, is_urgent: bool = False) -> Lane:
 
 
 _FROM_HEADQUARTERS: Final = frozenset(
-    (Kind.POLICY_SET, Kind.HOLD_RELEASED, Kind.VERDICT, Kind.CLOCK_FIX)
+    (
+        Kind.POLICY_SET,
+        Kind.HOLD_RELEASED,
+        Kind.VERDICT,
+        Kind.CLOCK_FIX,
+        Kind.DESTRUCTION_ORDER,
+    )
 )
 """What only headquarters may make: a branch moves only towards keeping and hiding."""
 
