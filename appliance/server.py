@@ -46,8 +46,10 @@ from appliance.network import Network, RealNetwork
 from appliance.operations import SecretSlot
 from appliance.replicas import FOLLOW_SECONDS, Place, Replicas, ReplicaStatus, places
 from appliance.site import Site
-from appliance.sites import applying, desk
+from appliance.sites import applying, desk, leaver
 from appliance.sites.commands import MarkLease
+from appliance.sites.leasing import Leasing
+from appliance.sites.leaver import Leaver
 from appliance.sites.limits import LEASE_MARK_SECONDS, RENEWAL_SECONDS
 from appliance.sites.linking import Links
 from appliance.version import program_version
@@ -185,6 +187,20 @@ class Appliance:
             spawn=self._spawn,
             software=f"strongroom/{program_version()}",
         )
+        self.leasing = Leasing(
+            site.core,
+            self.links,
+            self.execute,
+            self._spawn,
+            lambda: self._clock.monotonic_ns() / 1e9,
+        )
+        self.leaver = Leaver(
+            site.core,
+            site.ports.engine,
+            self.execute,
+            self._blocking,
+            lambda: self.links.acknowledged,
+        )
         self.gateway.committed = self.links.changed
         self.ending = Ending(site, self.replicas, self._blocking, data_dir)
         if inline:
@@ -219,6 +235,8 @@ class Appliance:
             nursery.start_soon(self._watch_certificate)
             if self.site.core.sites.is_branch:
                 nursery.start_soon(self._watch_lease)
+                nursery.start_soon(self.leasing.run)
+                nursery.start_soon(self._watch_scope)
                 if not self._inline:
                     nursery.start_soon(self._watch_admission)
             await nursery.start(self.replicas.run)
@@ -347,6 +365,15 @@ class Appliance:
         while True:
             await self._attempt(MarkLease())
             await trio.sleep(LEASE_MARK_SECONDS)
+
+    async def _watch_scope(self) -> None:
+        """At a branch: let go of conversations that nobody there is in any more."""
+        while True:
+            await trio.sleep(leaver.LOOK_SECONDS)
+            try:
+                await self.leaver.look()
+            except (StrongroomError, StoreError) as error:
+                logger.error("timer.failed", extra={"error": error.code})
 
     async def _watch_admission(self) -> None:
         """At a branch: renew the certificate that headquarters knows it by."""

@@ -8,7 +8,7 @@ in the transaction that destroys.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -34,7 +34,6 @@ from store import destruction
 from store.errors import PartGoneError
 from store.ids import SITE_STREAM, OpId, StreamKind
 from store.logreader import UnknownOpError
-from store.oplog import Op
 
 if TYPE_CHECKING:
     from appliance.core import Core
@@ -46,7 +45,10 @@ _OF_PERSONS: Final = (StreamKind.PERSON, StreamKind.DEVICE)
 
 
 def attest(core: Core, ctx: Context, command: AttestLost) -> Attested:
-    """Decide ``site.lost``: by an officer, of a revoked branch; codes: site.unknown, site.in_use."""
+    """Decide ``site.lost``: by an officer, of a revoked branch.
+
+    Codes: site.unknown, site.in_use.
+    """
     rights.signed(ctx, command)
     branch = core.sites.named(command.name)
     if branch is None:
@@ -115,9 +117,7 @@ def _targets(core: Core, ctx: Context, order: Order) -> _Found:
     return found
 
 
-def _end(
-    core: Core, ctx: Context, piece: Piece, found: _Found, order: Order, place: Place
-) -> None:
+def _end(core: Core, ctx: Context, piece: Piece, found: _Found, order: Order, place: Place) -> None:
     """Destroy one target with all that goes with it, or keep it for a hold."""
     group = _group(core, ctx, place)
     if group is None:
@@ -146,22 +146,8 @@ def _is_held(core: Core, ctx: Context, order: Order, group: Group) -> bool:
     if group.root.stream.kind in _OF_PERSONS:
         named = (hold.body.predicate.persons for hold in core.disposal.active_holds())
         return any(order.person in persons for persons in named)
-    above = (Group((op,)) for op in _above(core, ctx, group))
+    above = (Group((op,)) for op in gather.above(core, ctx.txn, group.root))
     return any(holding(core, each) for each in (group, *above))
-
-
-def _above(core: Core, ctx: Context, group: Group) -> Iterator[Op]:
-    """Yield the message that a record targets, and what that one targets."""
-    op = group.root
-    while op.target:
-        place = core.conversations.place(ctx.txn, OpId.unpack(op.target))
-        if place is None:
-            return
-        try:
-            op = ctx.read(*place)
-        except (PartGoneError, UnknownOpError):
-            return
-        yield op
 
 
 def _commit(core: Core, ctx: Context, command: CarryOrder, piece: Piece) -> int:

@@ -90,8 +90,11 @@ def dry_run(places: tuple[Place, ...]) -> bytes:
 def request(core: Core, ctx: Context, command: OrderFound) -> Requested:
     """Decide ``destroy.request`` with what its dry run has found.
 
-    Codes: as ``selection.resolve``, order.empty, order.limit, person.not_removed.
+    At headquarters only: an order must reach everybody. Codes: site.not_headquarters, as
+    ``selection.resolve``, order.empty, order.limit, person.not_removed.
     """
+    if ctx.sites.is_branch:
+        raise refuse("site.not_headquarters")
     asked = command.command
     officer = rights.signed(ctx, asked)
     predicate = selection.resolve(core, asked.selection)
@@ -307,9 +310,7 @@ def _item(core: Core, run: Run) -> RunItem:
 
 
 def _site_item(answer: SiteAnswer) -> SiteItem:
-    return SiteItem(
-        answer.name, answer.state, answer.destroyed, answer.held_back, answer.absent
-    )
+    return SiteItem(answer.name, answer.state, answer.destroyed, answer.held_back, answer.absent)
 
 
 def _request_item(core: Core, asked: Request, now_ms: int) -> RequestItem:

@@ -159,6 +159,7 @@ def _is_swept(core: Core, ctx: Context, judge: Judge, op: Op, proven_ms: int) ->
 
 
 def destroy(core: Core, ctx: Context, judge: Judge, piece: Piece, found: Group) -> None:
+    """Take a record with all that goes with it out of log and views, and note it in ``piece``."""
     root = found.root
     number = core.retention_class(root)
     keeps = number is not None and judge.bounds(root).metadata == "keep"

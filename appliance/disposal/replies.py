@@ -43,7 +43,10 @@ class HoldChanged(Reply, frozen=True):
 
 
 class HoldItem(Reply, frozen=True):
-    """One hold."""
+    """One hold; nothing is destroyed against it anywhere from ``everywhere_ms`` on (0: already).
+
+    ``waits_for`` are the sites that have not told yet that they know it.
+    """
 
     hold: int
     name: str
@@ -53,6 +56,8 @@ class HoldItem(Reply, frozen=True):
     selection: Selection
     placed_ms: int
     released_ms: int
+    everywhere_ms: int = 0
+    waits_for: tuple[str, ...] = ()
 
 
 class Holds(Reply, frozen=True):

@@ -65,13 +65,18 @@ RECALLS_QUEUED: Final = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A legal hold; ``released`` is the request that ended it, 0 while it is active."""
+    """A legal hold; ``released`` is the request that ended it, 0 while it is active.
+
+    ``pos`` is where it stands in the order of arrival here, ``seq`` its number where it was placed.
+    """
 
     body: HoldPlaced = field(repr=False)
     by: bytes
     placed_ms: int
     released: int = 0
     released_ms: int = 0
+    pos: int = 0
+    seq: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,7 +325,7 @@ class Disposal:
         self._set("policies", self.policies.add(body.version, op.pos, body.policy), undo)
 
     def _fold_hold(self, op: Op, body: HoldPlaced, undo: Undo | None) -> None:
-        self._put("holds", body.hold, Hold(body, op.actor, op.received_ms), undo)
+        self._put("holds", body.hold, _hold(op, body), undo)
         self._set("active", self.active.place(body.hold, body.predicate), undo)
         self._set("hold_pos", max(self.hold_pos, op.pos), undo)
 
@@ -407,6 +412,10 @@ class Disposal:
 
     def _fold_decommissioned(self, op: Op, body: SiteDecommissioned, undo: Undo | None) -> None:
         self._set("decommissioned", body, undo)
+
+
+def _hold(op: Op, body: HoldPlaced) -> Hold:
+    return Hold(body, op.actor, op.received_ms, pos=op.pos, seq=op.id.seq)
 
 
 _FOLLOWING: Final = frozenset(

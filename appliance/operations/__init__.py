@@ -53,6 +53,7 @@ its register is superseded, and its part may be destroyed.
     118      destruction.order        site           order number
     119      destruction.receipt      site           number of branch and order
     120      site.lost                site           site number
+    121      scope.left               audit          - (no register)
     128      site.invited             site           site number
     129      site.joined              site           site number
     130      site.approved            site           site number
@@ -129,6 +130,7 @@ from appliance.operations.proof import (
     RequestClosed,
     RequestMade,
     RequestSigned,
+    ScopeLeft,
     SiteAnswer,
     SiteDecommissioned,
     SiteLost,
@@ -204,6 +206,7 @@ class Kind(IntEnum):
     DESTRUCTION_ORDER = 118
     DESTRUCTION_RECEIPT = 119
     SITE_LOST = 120
+    SCOPE_LEFT = 121
     SITE_INVITED = 128
     SITE_JOINED = 129
     SITE_APPROVED = 130
@@ -300,6 +303,7 @@ SPECS: dict[Kind, Spec] = {
     Kind.DESTRUCTION_ORDER: _privileged(DestructionOrder, "order"),
     Kind.DESTRUCTION_RECEIPT: _privileged(DestructionReceipt, "receipt"),
     Kind.SITE_LOST: _privileged(SiteLost, "site"),
+    Kind.SCOPE_LEFT: _audited(ScopeLeft),
     Kind.SITE_INVITED: _privileged(SiteInvited, "site"),
     Kind.SITE_JOINED: _privileged(SiteJoined, "site"),
     Kind.SITE_APPROVED: _privileged(SiteApproved, "site"),
@@ -391,6 +395,7 @@ __all__ = [
     "RequestClosed",
     "RequestMade",
     "RequestSigned",
+    "ScopeLeft",
     "SecretSlot",
     "Signed",
     "SiteAnswer",

@@ -160,9 +160,10 @@ class SiteAnswer(BodyStruct, frozen=True):
 class DestructionConfirmed(BodyStruct, frozen=True):
     """A run is over: its keys are effaced. Everything a certificate says, except the proofs.
 
-    ``cause`` is expiry, recall, erasure, order, headquarters or decommission; ``state`` is LOCAL, REPLICAS or
-    COMPLETE. ``scope_root`` covers all slices, in order. ``generations`` are the first and last
-    root that died, ``evidence`` what was seen on the key directory's device. Times in Unix ms.
+    ``cause`` is expiry, recall, erasure, order, headquarters or decommission; ``state`` is
+    LOCAL, REPLICAS or COMPLETE. ``scope_root`` covers all slices, in order. ``generations`` are
+    the first and last root that died, ``evidence`` what was seen on the key directory's device.
+    Times in Unix ms.
     """
 
     run: int
@@ -230,6 +231,18 @@ class DestructionReceipt(BodyStruct, frozen=True):
     held_back: int
     absent: int
     left: int
+
+
+class ScopeLeft(BodyStruct, frozen=True):
+    """A branch has let go of so many bodies of a conversation that nobody there is in any more.
+
+    ``held_back`` are kept for a hold; ``generation`` is the branch's root before.
+    """
+
+    conversation: bytes
+    dropped: int
+    held_back: int
+    generation: int
 
 
 class SiteLost(BodyStruct, frozen=True):

@@ -113,6 +113,11 @@ class Links:
             return 0
         return max(0, self._core.log.head.seq - min(self._durable.values()))
 
+    @property
+    def acknowledged(self) -> int:
+        """The last own operation that headquarters has for sure, with all before it."""
+        return min(self._durable.values())
+
     def state(self, node: bytes) -> LinkState:
         """Return how the link to a peer is."""
         return self.states.get(node, LinkState())

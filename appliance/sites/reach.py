@@ -61,6 +61,7 @@ _KEPT: Final = (
     Kind.PRIVILEGED_READ,
     Kind.SITE_SUCCEEDS,
     Kind.SITE_DECOMMISSIONED,
+    Kind.SCOPE_LEFT,
 )
 
 _HOME: Final = (
