@@ -35,7 +35,7 @@ from appliance.operations import (
 from appliance.sites import history, merge, pending, upstream
 from appliance.sites.link_commands import GapError, NoteHistory, PieceError, Taken, TakePiece
 from appliance.sites.merge import Side
-from appliance.sites.reach import REACH, Reach, lane, may_come_from_branch, reach
+from appliance.sites.reach import REACH, is_only_kept, lane, may_come_from_branch
 from store import cursors, destruction, hlc, shipping
 from store.envelope import Envelope
 from store.errors import FormatError, IntegrityError, PartGoneError
@@ -265,7 +265,7 @@ class _Intake:
 
     def is_only_kept(self, envelope: Envelope) -> bool:
         """Tell whether an operation is logged and not acted on."""
-        return reach(envelope.kind, StreamKind.SITE) in (Reach.KEPT, Reach.SITE)
+        return is_only_kept(envelope.kind)
 
     def is_void(
         self, origin: Origin, shipment: Shipment, envelope: Envelope, body: BodyStruct | None

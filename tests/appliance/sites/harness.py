@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from random import Random
 from typing import Any
@@ -76,9 +77,9 @@ class Place(House):
 class Organisation:
     """Headquarters and some branches; ``settle`` carries everything everywhere."""
 
-    def __init__(self, branches: int = 2) -> None:
-        self.hub = Place(100)
-        self.branches = [Place(101 + number) for number in range(branches)]
+    def __init__(self, branches: int = 2, make: Callable[[int], Place] = Place) -> None:
+        self.hub = make(100)
+        self.branches = [make(101 + number) for number in range(branches)]
         for number, branch in enumerate(self.branches, start=1):
             enrol(self.hub.site, branch.site, number)
 
