@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import nacl.signing
 import trio
+from sortedcontainers import SortedDict
 
 from appliance.context import SITE
 from appliance.directory.commands import SetRoles
@@ -26,6 +28,7 @@ from appliance.sites import lease
 from appliance.sites.commands import GrantLease, RecordGrant
 from appliance.sites.leaver import Leaver
 from store import cursors
+from store.engine.txn import Txn
 from store.ids import OpId
 from store.records import PartState, Record
 from store.skeleton import OpClass
@@ -34,7 +37,7 @@ from sync.pieces import NUMBERED
 from tests.appliance.disposal.harness import Hospital
 from tests.appliance.disposal.thief import Thief
 from tests.appliance.messaging.harness import House
-from tests.appliance.sites.harness import Organisation, Place
+from tests.appliance.sites.harness import OrganisationOf, Place
 from transports.wire.schema import Id
 
 POLICY = """
@@ -63,6 +66,26 @@ class Ward(Hospital, Place):
         self.service = self._service()
         self.anchor()
 
+    def copy(self) -> Any:
+        """Copy the devices as they are, keys and all: what a backup must never be."""
+        return dict(self.medium.rows), [deepcopy(disk._files) for disk in self._disks]
+
+    def restore(self, copy: Any) -> None:
+        """Go on from a copy, told that it is one: under a new incarnation."""
+        self.site.close()
+        rows, files = copy
+        self.medium.rows = SortedDict(rows)
+        for disk, kept in zip(self._disks, files, strict=True):
+            disk._files = deepcopy(kept)
+        self.start()
+        engine, core = self.site.ports.engine, self.core
+        with engine.snapshot() as reader:
+            txn = Txn(reader)
+            core.log.renew(txn)
+            core.succeed(txn, "restored", self.clock.wall_ms())
+            core.log.before_commit(txn, self.clock.wall_ms())
+            engine.batch(txn.writes, self.site.writer._token)
+
     def state(self, message: Id) -> PartState | None:
         """Return what there is of a message's body here; None when it was never heard of."""
         with self.reading() as reader:
@@ -89,7 +112,7 @@ class Ward(Hospital, Place):
         return found
 
 
-class Authority(Organisation):
+class Authority(OrganisationOf[Ward]):
     """Headquarters and two branches; everybody knows of a policy, and has a lease."""
 
     def __init__(self, policy: str = POLICY) -> None:

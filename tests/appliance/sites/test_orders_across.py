@@ -192,8 +192,7 @@ def test_a_stale_site_hears_of_destruction_first_and_brings_nothing_back(sites: 
     north, south = sites.branches
     message = said(sites, "ann", sites.hub, conv, "long ago")
     south.edit("cat", south.send("cat", conv, "answer"), "better answer")
-    late = south.react("cat", message, "👍")
-    assert late is None
+    south.react("cat", message, "👍")
     sites.destroy("ann")
     sites.branches = [north]
     sites.follow_all()
@@ -207,6 +206,32 @@ def test_a_stale_site_hears_of_destruction_first_and_brings_nothing_back(sites: 
     assert states(sites, message) == GONE
     assert not any(place.can_open("long ago") for place in sites.places)
     assert sites.hub.texts("ann", conv) == ["better answer"]
+    assert sites.run().state == "COMPLETE"
+    sites.compare()
+
+
+# --- 24: a backup is restored that contains destroyed data --------------------------------------
+
+
+def test_a_restored_branch_that_holds_destroyed_data_hears_of_its_destruction_again(
+    sites: Authority,
+) -> None:
+    conv = room(sites)
+    north = sites.branches[0]
+    message = said(sites, "ann", sites.hub, conv, "in the backup")
+    kept = north.copy()
+    sites.destroy("ann")
+    sites.follow_all()
+    assert sites.run().state == "COMPLETE"
+    north.restore(kept)
+    assert north.state(message) is PartState.PRESENT
+    assert north.can_open("in the backup")
+    carry_orders(sites, north)
+    assert north.state(message) is PartState.DESTROYED
+    assert not north.can_open("in the backup")
+    said(sites, "bea", north, conv, "life goes on")
+    sites.follow_all()
+    assert states(sites, message) == GONE
     assert sites.run().state == "COMPLETE"
     sites.compare()
 
