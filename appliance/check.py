@@ -101,7 +101,7 @@ def show(core: Core, txn: Txn, entry: Entry) -> None:
     """Write the views' rows of one entry of the log, and fold it into the memory of ``core``."""
     if isinstance(entry, Op) and not entry.is_quarantined:
         feeds.show(txn, entry, feeds.head(txn, entry.feed))
-        is_acted_on = core.log.is_own(entry.origin) or not is_only_kept(entry.kind)
+        is_acted_on = core.is_own(entry.origin) or not is_only_kept(entry.kind)
         if entry.body is not None and is_acted_on:
             core.apply(txn, entry, core.body_of(entry))
 

@@ -106,7 +106,7 @@ class Core:
         self.disposal = Disposal()
         self.conversations = Conversations(streams)
         self.sites = Sites(self.directory)
-        self.conversations.is_own = self._is_own
+        self.conversations.is_own = self.is_own
         self.site_name = ""
         self.secrets: dict[int, bytes] = {}
         self._signing_key: nacl.signing.SigningKey | None = None
@@ -253,7 +253,7 @@ class Core:
         taken to have been until now: records are rather kept too long than not long enough. What
         another site's reader had seen is taken to be all that had come here by then.
         """
-        if self._is_own(op.origin):
+        if self.is_own(op.origin):
             return body
         if isinstance(body, Mark):
             return msgspec.structs.replace(body, seen=op.pos)
@@ -286,7 +286,7 @@ class Core:
         self.conversations.apply(txn, op, body)
         self.disposal.apply(txn, op, body)
         self._count(txn, op, 1)
-        if is_new and not self._is_own(op.origin):
+        if is_new and not self.is_own(op.origin):
             self._catch_up(txn, op)
 
     def _catch_up(self, txn: Txn, created: Op) -> None:
@@ -406,7 +406,8 @@ class Core:
         elif secret.slot == SecretSlot.TENANT:
             self.conversations.tenant_secret = secret.value
 
-    def _is_own(self, origin: int) -> bool:
+    def is_own(self, origin: int) -> bool:
+        """Tell whether what comes from an origin was made at this site."""
         return (self._read_log or self.log).is_own(origin)
 
     def place_in(self, value: bytes) -> tuple[int, int]:
