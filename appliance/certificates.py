@@ -5,6 +5,7 @@ A branch has a certificate of headquarters' CA for its own Ed25519 key, and show
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -94,8 +95,13 @@ def live_identity(
 
     ``names`` are host names and addresses that clients use, besides those always there.
     """
-    issue = partial(_issue, core, entropy, names)
+    issue = issuer(core, entropy, names)
     return LiveIdentity(issue(at(now_ms)), issue)
+
+
+def issuer(core: Core, entropy: Entropy, names: tuple[str, ...]) -> Callable[[datetime], Identity]:
+    """Return what makes an identity under the internal CA, given the time."""
+    return partial(_issue, core, entropy, names)
 
 
 def own_identity(

@@ -91,8 +91,7 @@ def rebuild(core: Core, reader: Reader) -> tuple[Core, Txn]:
     """Apply every surviving operation of the log to a store without views."""
     scratch = Txn(ViewlessReader(reader))
     rebuilt = Core(core.vault, core.streams, core.entropy)
-    rebuilt.log = core.log
-    rebuilt.sites.node = core.log.node
+    rebuilt.read_through(core.log)
     for entry in core.log.replay(reader):
         show(rebuilt, scratch, entry)
     return rebuilt, scratch
@@ -102,7 +101,7 @@ def show(core: Core, txn: Txn, entry: Entry) -> None:
     """Write the views' rows of one entry of the log, and fold it into the memory of ``core``."""
     if isinstance(entry, Op) and not entry.is_quarantined:
         feeds.show(txn, entry, feeds.head(txn, entry.feed))
-        is_acted_on = core.log.is_own(entry.origin) or not is_only_kept(entry.kind)
+        is_acted_on = core.is_own(entry.origin) or not is_only_kept(entry.kind)
         if entry.body is not None and is_acted_on:
             core.apply(txn, entry, core.body_of(entry))
 
@@ -137,16 +136,22 @@ def _is_input(table: Table, key: bytes, value: bytes, expected: bytes | None) ->
     been destroyed since.
     """
     if table is Table.IDEMPOTENCY:
-        return value[-1] == DESTROYED
-    is_late = table is Table.RECEIPT and RECEIPT.columns(key)[1] == 0
+        return _is_destroyed_retry(value)
+    if table is not Table.RECEIPT or len(key) != RECEIPT.key_bytes:
+        return False
+    is_late = RECEIPT.columns(key)[1] == 0
     return is_late and (expected is None or expected <= value)
+
+
+def _is_destroyed_retry(value: bytes) -> bool:
+    return len(value) == _PLACE.size + 1 and value[-1] == DESTROYED
 
 
 def _destroyed_retries(reader: Reader) -> Iterator[Finding]:
     """Look whether what retries are told is destroyed is marked so in the log."""
     wrong = 0
     for _, value in reader.range(*IDEMPOTENCY.span()):
-        if value[-1] != DESTROYED:
+        if not _is_destroyed_retry(value):
             continue
         origin, seq = _PLACE.unpack(value[:-1])
         row = reader.get(LOG.key(origin, seq))

@@ -27,10 +27,17 @@ FILE_NAME: Final = "strongroom.toml"
 FILE_BYTES: Final = 1 << 18
 """Largest configuration file, in bytes."""
 
+MEANT_LETTERS: Final = 3
+"""Letters from which a part of a setting's name is taken for it in a suggestion."""
+
 ENVIRONMENT_PREFIX: Final = "STRONGROOM_"
 
 CREDENTIALS_VARIABLE: Final = "CREDENTIALS_DIRECTORY"
 """Where systemd puts a service's credentials; see systemd.exec(5)."""
+
+
+RELOADS: Final[dict[str, Any]] = {"reloads": True}
+"""Marks a setting that a running server takes from the file with ``strongroom reload``."""
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -50,6 +57,27 @@ class SiteSection(Section, frozen=True):
             " people go on signing in, a bank's do not."
         ),
     ] = "hospital"
+    proxy: Annotated[
+        str,
+        Meta(
+            max_length=300,
+            description="HTTP proxy through which a branch reaches headquarters, as"
+            " http://HOST[:PORT]; empty: none.",
+        ),
+    ] = ""
+    proxy_credentials: Annotated[
+        str,
+        Meta(max_length=4_096, description="File with NAME:PASSWORD for the proxy; empty: none."),
+    ] = ""
+    bytes_per_second: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000_000,
+            description="Most that a branch's link sends, and most that it takes, each second;"
+            " 0: no limit.",
+        ),
+    ] = 0
 
 
 class ListenSection(Section, frozen=True):
@@ -66,6 +94,7 @@ class ListenSection(Section, frozen=True):
         Meta(
             max_length=100,
             description="Host names and addresses that clients use; they go into the certificate.",
+            extra=RELOADS,
         ),
     ] = ()
     origins: Annotated[
@@ -73,6 +102,7 @@ class ListenSection(Section, frozen=True):
         Meta(
             max_length=100,
             description="Other web origins that may open sessions from a browser (https://...).",
+            extra=RELOADS,
         ),
     ] = ()
 
@@ -81,9 +111,15 @@ class TlsSection(Section, frozen=True):
     """An own certificate instead of the internal CA's. Both settings, or neither."""
 
     certificate: Annotated[
-        str, Meta(description="PEM file: the certificate, then its chain; empty: internal CA.")
+        str,
+        Meta(
+            description="PEM file: the certificate, then its chain; empty: internal CA.",
+            extra=RELOADS,
+        ),
     ] = ""
-    key: Annotated[str, Meta(description="PEM file with the certificate's private key.")] = ""
+    key: Annotated[
+        str, Meta(description="PEM file with the certificate's private key.", extra=RELOADS)
+    ] = ""
 
 
 class KeysSection(Section, frozen=True):
@@ -118,6 +154,15 @@ class ReplicasSection(Section, frozen=True):
     ] = ()
 
 
+class BackupSection(Section, frozen=True):
+    """Where backups are."""
+
+    directory: Annotated[
+        str,
+        Meta(description="Directory in which backups are made; `strongroom drill` looks there."),
+    ] = ""
+
+
 class StoreSection(Section, frozen=True):
     """The database."""
 
@@ -143,16 +188,20 @@ class SessionsSection(Section, frozen=True):
     """How long people stay signed in."""
 
     idle_seconds: Annotated[
-        int, Meta(ge=60, le=86_400, description="Idle time that ends a password session.")
+        int,
+        Meta(
+            ge=60, le=86_400, description="Idle time that ends a password session.", extra=RELOADS
+        ),
     ] = 1_800
     shared_idle_seconds: Annotated[
-        int, Meta(ge=60, le=86_400, description="The same on a shared device.")
+        int, Meta(ge=60, le=86_400, description="The same on a shared device.", extra=RELOADS)
     ] = 900
     absolute_seconds: Annotated[
-        int, Meta(ge=300, le=604_800, description="Longest life of a password session.")
+        int,
+        Meta(ge=300, le=604_800, description="Longest life of a password session.", extra=RELOADS),
     ] = 43_200
     token_days: Annotated[
-        int, Meta(ge=1, le=3_650, description="Days until a device's token expires.")
+        int, Meta(ge=1, le=3_650, description="Days until a device's token expires.", extra=RELOADS)
     ] = 180
 
 
@@ -160,27 +209,46 @@ class LimitsSection(Section, frozen=True):
     """What one client, one address and all together may use."""
 
     sends_per_second: Annotated[
-        float, Meta(gt=0, le=10_000, description="Commands per second of one session.")
+        float,
+        Meta(gt=0, le=10_000, description="Commands per second of one session.", extra=RELOADS),
     ] = 20.0
     connections: Annotated[
-        int, Meta(ge=1, le=1_000_000, description="Connections at once, TCP and QUIC each.")
+        int,
+        Meta(
+            ge=1, le=1_000_000, description="Connections at once, TCP and QUIC each.", extra=RELOADS
+        ),
     ] = 20_000
     connections_per_address: Annotated[
-        int, Meta(ge=1, le=1_000_000, description="Connections at once from one address.")
+        int,
+        Meta(
+            ge=1, le=1_000_000, description="Connections at once from one address.", extra=RELOADS
+        ),
     ] = 2_000
     unauthenticated: Annotated[
-        int, Meta(ge=1, le=1_000_000, description="Connections at once that have not signed in.")
+        int,
+        Meta(
+            ge=1,
+            le=1_000_000,
+            description="Connections at once that have not signed in.",
+            extra=RELOADS,
+        ),
     ] = 2_000
 
 
 class LogSection(Section, frozen=True):
-    """What the server writes to stderr; never content."""
+    """What the server writes to the journal or to stderr; never content."""
 
     format: Annotated[
-        Literal["text", "json"], Meta(description="Lines for people, or one JSON object per line.")
-    ] = "text"
+        Literal["auto", "text", "json"],
+        Meta(
+            description="The journal when started by systemd, else text; or lines for people, or"
+            " one JSON object per line, on stderr.",
+            extra=RELOADS,
+        ),
+    ] = "auto"
     level: Annotated[
-        Literal["debug", "info", "warning", "error"], Meta(description="Least severity written.")
+        Literal["debug", "info", "warning", "error"],
+        Meta(description="Least severity written.", extra=RELOADS),
     ] = "info"
 
 
@@ -190,7 +258,10 @@ class QuicSection(Section, frozen=True):
     enabled: Annotated[bool, Meta(description="Whether to offer QUIC.")] = True
     retry: Annotated[
         Literal["auto", "always"],
-        Meta(description="When a client must prove its address first: under load, or always."),
+        Meta(
+            description="When a client must prove its address first: under load, or always.",
+            extra=RELOADS,
+        ),
     ] = "auto"
 
 
@@ -202,6 +273,7 @@ class Config(Section, frozen=True):
     tls: TlsSection = TlsSection()
     keys: KeysSection = KeysSection()
     replicas: ReplicasSection = ReplicasSection()
+    backup: BackupSection = BackupSection()
     store: StoreSection = StoreSection()
     metrics: MetricsSection = MetricsSection()
     sessions: SessionsSection = SessionsSection()
@@ -234,6 +306,16 @@ class Setting:
     def bounds(self) -> str:
         """What values are allowed, for people."""
         return _bounds(self.type)
+
+    @property
+    def reloads(self) -> bool:
+        """Whether a running server takes a new value without a restart."""
+        meta: Meta = get_args(self.type)[1]
+        return bool((meta.extra or {}).get("reloads"))
+
+    def of(self, config: Config) -> Any:
+        """Return the setting's value in a configuration."""
+        return getattr(getattr(config, self.section), self.key)
 
 
 def section_types() -> dict[str, type[Section]]:
@@ -292,8 +374,7 @@ class Loaded:
     def rows(self) -> Iterator[tuple[Setting, Any, str]]:
         """Yield setting, value in force, and source (flag, environment, file or default)."""
         for name, setting in SETTINGS.items():
-            value = getattr(getattr(self.config, setting.section), setting.key)
-            yield setting, value, self.sources[name]
+            yield setting, setting.of(self.config), self.sources[name]
 
 
 def load(
@@ -330,8 +411,8 @@ def load(
                 sources[name] = source
             except msgspec.ValidationError as error:
                 problems.append(Problem(where, str(error), setting.bounds))
-    config = _build(values)
-    problems += _contradictions(config)
+    config = build(values)
+    problems += contradictions(config)
     if problems:
         raise ConfigError(problems)
     return Loaded(config, sources)
@@ -411,7 +492,8 @@ def _keys(section: str, table: dict[str, Any], problems: list[Problem]) -> dict[
 
 def _nearest_setting(section: str, key: str) -> str:
     known = section_types()[section].__struct_fields__
-    here = difflib.get_close_matches(key, known, 1, 0.6)
+    part = [name for name in known if len(key) >= MEANT_LETTERS and key in name]
+    here = difflib.get_close_matches(key, known, 1, 0.6) or part
     if here:
         return f"did you mean {section}.{here[0]}?"
     elsewhere = [name for name in SETTINGS if name.endswith(f".{key}")]
@@ -446,7 +528,8 @@ def _convert(setting: Setting, raw: Any, *, is_text: bool) -> Any:
     return msgspec.convert(raw, type=setting.type, strict=not is_text)
 
 
-def _build(values: Mapping[str, Any]) -> Config:
+def build(values: Mapping[str, Any]) -> Config:
+    """Return the tree with these values, by full name, and the rest at its default."""
     tree: dict[str, dict[str, Any]] = {}
     for name, value in values.items():
         section, _, key = name.partition(".")
@@ -456,7 +539,7 @@ def _build(values: Mapping[str, Any]) -> Config:
     return Config(**chosen)
 
 
-def _contradictions(config: Config) -> list[Problem]:
+def contradictions(config: Config) -> list[Problem]:
     """List settings that are each allowed but not together, or not on this machine."""
     found = []
     if bool(config.tls.certificate) != bool(config.tls.key):

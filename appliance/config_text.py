@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from appliance.config import FILE_NAME, Config, Section, section_types, settings
+
+SCHEMA_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 
 def to_toml(value: Any) -> str:
@@ -16,7 +18,7 @@ def to_toml(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, str):
         return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return "[" + ", ".join(map(to_toml, value)) + "]"
     return str(value)
 
@@ -64,6 +66,8 @@ def reference() -> str:
         "ignored: `strongroom config check` tells all mistakes at once and ends with status 78.",
         "No setting holds a secret. A setting that names a file takes a path relative to the data",
         "directory, or the name of a systemd credential.",
+        "",
+        "What is marked with ↻ takes effect with `strongroom reload`, the rest at the next start.",
     ]
     last = ""
     for setting in settings():
@@ -73,7 +77,8 @@ def reference() -> str:
             lines += ["| key | default | allowed | meaning |", "|---|---|---|---|"]
         lines.append(
             f"| `{setting.key}` | `{to_toml(setting.default)}` | {setting.bounds} |"
-            f" {setting.description} Variable: `{setting.variable}`. |"
+            f" {setting.description}{' ↻' if setting.reloads else ''}"
+            f" Variable: `{setting.variable}`. |"
         )
     return "\n".join(lines) + "\n"
 
@@ -84,7 +89,8 @@ def _sentence(kind: type[Section]) -> str:
 
 def json_schema() -> dict[str, Any]:
     """Return the configuration's JSON Schema, for editors and deployment tools."""
-    return msgspec.json.schema(Config)
+    schema = msgspec.json.schema(Config)
+    return {"$schema": SCHEMA_DIALECT, "title": FILE_NAME, **schema}
 
 
 def effective(config: Config) -> dict[str, Any]:

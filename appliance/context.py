@@ -61,6 +61,9 @@ class Appender(Protocol):
 class Context:
     """One command's view of the world inside the write transaction; ``now`` in Unix ms.
 
+    ``now`` is the wall clock; ``proven_ms`` is the time of the newest anchor, which no wall clock
+    moves, 0 where nothing was ever proven.
+
     Everything read here is what the transaction will commit on: there is no gap between check
     and act. Raise ``Refusal`` before the first ``append``.
     """
@@ -75,6 +78,7 @@ class Context:
     appender: Appender
     reader: Callable[[int, int], Op]
     reading: Callable[[], Reading]
+    proven_ms: int = 0
     ops: list[Op] = field(default_factory=list)
 
     def append(

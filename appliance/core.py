@@ -51,6 +51,7 @@ from store.errors import FormatError, IntegrityError, PartGoneError
 from store.fence import Fence
 from store.ids import SITE_STREAM, Stream, StreamKind
 from store.ledger import Ledger
+from store.logreader import LogReader
 from store.oplog import Draft, Op, OpClass, OpLog
 from store.ports import Clock, Entropy
 from store.streams import Streams
@@ -105,11 +106,12 @@ class Core:
         self.disposal = Disposal()
         self.conversations = Conversations(streams)
         self.sites = Sites(self.directory)
-        self.conversations.is_own = self._is_own
+        self.conversations.is_own = self.is_own
         self.site_name = ""
         self.secrets: dict[int, bytes] = {}
         self._signing_key: nacl.signing.SigningKey | None = None
         self._machine: Clock | None = None
+        self._read_log: LogReader | None = None
         self.log: OpLog
 
     # --- birth and start ------------------------------------------------------------------------
@@ -145,6 +147,11 @@ class Core:
             core.sites.node = core.log.node
             core._load(txn)
         return core
+
+    def read_through(self, log: LogReader) -> None:
+        """Take a log to look things up in, where views are rebuilt and nothing is appended."""
+        self._read_log = log
+        self.sites.node = next(row.origin.node for row in log.origins.values() if row.is_own)
 
     def succeed(self, txn: Txn, reason: str, now_ms: int) -> None:
         """Say in a new incarnation which one it follows: the first leaf of its ledger.
@@ -214,6 +221,7 @@ class Core:
             self.append,
             lambda origin, seq: self.log.read(txn, origin, seq),
             self.reading,
+            self.disposal.anchored_ms,
         )
         decision = DECISIONS.get(type(command))
         if decision is not None:
@@ -245,7 +253,7 @@ class Core:
         taken to have been until now: records are rather kept too long than not long enough. What
         another site's reader had seen is taken to be all that had come here by then.
         """
-        if self.log.is_own(op.origin):
+        if self.is_own(op.origin):
             return body
         if isinstance(body, Mark):
             return msgspec.structs.replace(body, seen=op.pos)
@@ -278,7 +286,7 @@ class Core:
         self.conversations.apply(txn, op, body)
         self.disposal.apply(txn, op, body)
         self._count(txn, op, 1)
-        if is_new and not self.log.is_own(op.origin):
+        if is_new and not self.is_own(op.origin):
             self._catch_up(txn, op)
 
     def _catch_up(self, txn: Txn, created: Op) -> None:
@@ -290,7 +298,7 @@ class Core:
         for _, value in txn.range(*before):
             origin, seq, _key = feeds.FEED_ROW.unpack(value)
             try:
-                op = self.log.read(txn, origin, seq)
+                op = (self._read_log or self.log).read(txn, origin, seq)
             except PartGoneError:
                 continue
             if op.body is not None and op.kind in SPECS:
@@ -398,8 +406,8 @@ class Core:
         elif secret.slot == SecretSlot.TENANT:
             self.conversations.tenant_secret = secret.value
 
-    def _is_own(self, origin: int) -> bool:
-        return self.log.is_own(origin)
+    def is_own(self, origin: int) -> bool:
+        return (self._read_log or self.log).is_own(origin)
 
     def place_in(self, value: bytes) -> tuple[int, int]:
         """Read a REGISTER row's value: origin number and seq of the newest operation."""

@@ -9,22 +9,22 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from appliance import certificates
 from appliance.findings import Finding, Severity
 from appliance.health import CLOCK_FLOOR_MS, DISK_FLOOR_BYTES
 from appliance.replicas import ReplicaStatus
 from appliance.site import Site
 
-CERTIFICATE_WARNING: Final = timedelta(days=14)
-"""Life left in the certificate below which it should have been renewed."""
-
 MAP_WARNING_SHARE: Final = 0.8
 """Share of the map in use from which it should be enlarged."""
 
+DISK_WARNING_BYTES: Final = 4 * DISK_FLOOR_BYTES
+"""Free bytes from which on more should be made."""
+
+_VOLATILE: Final = frozenset({"tmpfs", "ramfs"})
+_REMOTE: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "glusterfs", "afs"})
 _COPY_ON_WRITE: Final = frozenset({"btrfs", "zfs", "bcachefs", "overlay"})
 _HYPERVISOR_FILE: Final = Path("/sys/class/dmi/id/sys_vendor")
 _MOUNTS: Final = Path("/proc/self/mounts")
@@ -48,6 +48,7 @@ def examine_directories(data_dir: Path, key_dir: Path) -> Iterator[Finding]:
                 f"the {name} directory has mode {mode:o}",
                 "Take other users' access away: chmod 700.",
             )
+    yield from _examine_file_systems(data_dir, key_dir)
     if data_dir.stat().st_dev == key_dir.stat().st_dev:
         yield Finding(
             "keys.same_device",
@@ -63,6 +64,20 @@ def examine_directories(data_dir: Path, key_dir: Path) -> Iterator[Finding]:
             f"the key directory is on {kind}, which may keep overwritten blocks",
             "For production, use ext4 or xfs on a plain device.",
         )
+
+
+def _examine_file_systems(data_dir: Path, key_dir: Path) -> Iterator[Finding]:
+    """Yield findings about file systems on which neither LMDB nor a root is safe."""
+    for name, directory in (("data", data_dir), ("keys", key_dir)):
+        kind = file_system(directory)
+        if kind in _VOLATILE | _REMOTE:
+            why = "is lost with the power" if kind in _VOLATILE else "is on another machine"
+            yield Finding(
+                "disk.file_system",
+                Severity.FAILURE,
+                f"the {name} directory is on {kind}, which {why}",
+                "Move it to a disk of this machine, with ext4 or xfs.",
+            )
 
 
 def examine_machine() -> Iterator[Finding]:
@@ -84,7 +99,7 @@ def examine_site(site: Site, data_dir: Path | None) -> Iterator[Finding]:
     """Yield findings about an opened site; cheap."""
     wall_ms = site.ports.clock.wall_ms()
     if wall_ms < CLOCK_FLOOR_MS:
-        yield Finding("clock", Severity.FAILURE, "the clock is before 2025", "Set the clock.")
+        yield Finding("clock.floor", Severity.FAILURE, "the clock is before 2025", "Set the clock.")
     if site.core.log.breach is not None:
         yield Finding(
             "log.new_incarnation",
@@ -172,15 +187,6 @@ def _why(status: ReplicaStatus, now_ms: int) -> str:
     return since + (f": {status.error}" if status.error else "")
 
 
-def examine_certificate(not_after: datetime, now_ms: int) -> Iterator[Finding]:
-    """Yield a finding when the TLS certificate is about to expire, or has."""
-    left = not_after - certificates.at(now_ms)
-    if left < CERTIFICATE_WARNING:
-        severity = Severity.FAILURE if left < timedelta(0) else Severity.WARNING
-        evidence = f"the certificate ends at {not_after:%Y-%m-%d %H:%M} UTC"
-        yield Finding("certificate", severity, evidence, "Renew the files that [tls] names.")
-
-
 def _examine_space(site: Site, data_dir: Path | None) -> Iterator[Finding]:
     stats = site.ports.engine.stats()
     if stats.used_bytes > MAP_WARNING_SHARE * stats.capacity_bytes:
@@ -191,11 +197,14 @@ def _examine_space(site: Site, data_dir: Path | None) -> Iterator[Finding]:
             f"{share} % of store.map_bytes is in use",
             "Raise store.map_bytes and restart.",
         )
-    if data_dir is not None:
-        free = shutil.disk_usage(data_dir).free
-        if free < DISK_FLOOR_BYTES:
-            evidence = f"{free >> 20} MiB are free on the data's disk"
-            yield Finding("disk.full", Severity.FAILURE, evidence, "Free space on the disk.")
+    if data_dir is None:
+        return
+    free = shutil.disk_usage(data_dir).free
+    evidence = f"{free >> 20} MiB are free on the data's disk"
+    if free < DISK_FLOOR_BYTES:
+        yield Finding("disk.full", Severity.FAILURE, evidence, "Free space on the disk.")
+    elif free < DISK_WARNING_BYTES:
+        yield Finding("disk.low", Severity.WARNING, evidence, "Free space, or enlarge the disk.")
 
 
 def file_system(path: Path) -> str:

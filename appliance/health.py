@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from appliance.context import Context
+from appliance.findings import Finding, Severity
 from store.engine.contract import Engine
 from store.tables import meta_key
 from transports.http.pages import Readiness
@@ -25,6 +27,9 @@ PROBE_SECONDS: Final = 5.0
 
 STALE_SECONDS: Final = 20.0
 """Age from which a probe's answer counts as no answer."""
+
+STUCK_SECONDS: Final = 60.0
+"""Silence of the writer, which answers also when it refuses, after which a restart may help."""
 
 DISK_FLOOR_BYTES: Final = 256 << 20
 """Free bytes below which the appliance says that it is not ready."""
@@ -60,10 +65,21 @@ class Health:
 
     engine: Engine
     data_dir: Path | None
+    answered_at: float = float("-inf")
+    """When a probe came back last, whatever it said."""
     probed_at: float = float("-inf")
     probe_ms: int = 0
     probe_error: str = ""
     certificate_until: datetime | None = None
+    examined_ms: int = 0
+    """When `doctor --deep` ran last, in Unix ms; 0: not since the start."""
+    contradictions: int = 0
+    """Findings of integrity that it had."""
+
+    def examined(self, findings: Iterable[Finding], now_ms: int) -> None:
+        """Note what a deep examination has found."""
+        self.contradictions = sum(each.severity is Severity.INTEGRITY for each in findings)
+        self.examined_ms = now_ms
 
     def probed(self, now: float, probe_ms: int) -> None:
         """Note a probe that came back, and read its row from a snapshot."""
@@ -72,6 +88,14 @@ class Health:
         is_there = row is not None and _PROBE_ROW.unpack(row)[1] >= probe_ms
         self.probe_error = "" if is_there else "the probe's row is not there"
         self.probed_at, self.probe_ms = now, probe_ms
+
+    def is_alive(self, now: float) -> bool:
+        """Tell whether the writer answers at all.
+
+        A full disk, a wrong clock or an old certificate make a server unready, and a restart
+        makes none of them better: it would only send away who can still read.
+        """
+        return now - self.answered_at < STUCK_SECONDS
 
     def readiness(self, now: float, wall: datetime) -> Readiness:
         """Return whether to send clients here, with each check's finding."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from appliance import replicas
+from appliance.held_wrap import HeldWrap
 from appliance.restore import SLOT, keys_in
 from appliance.site import ENGINE_DIRECTORY, AbsentError
 from store.engine.lmdb import LmdbEngine
@@ -37,7 +38,8 @@ def rescue(data: Path, keys: Path, directory: Path, wrap: Wrap, entropy: Entropy
     """
     if not (data / ENGINE_DIRECTORY).is_dir():
         raise AbsentError(f"{data} holds no organisation")
-    opened = replicas.open_in(directory, wrap, entropy, readonly=True)
+    held = HeldWrap(wrap)
+    opened = replicas.open_in(directory, held, entropy, readonly=True)
     engine = LmdbEngine(data / ENGINE_DIRECTORY, readonly=True)
     try:
         replica, state = opened.replica, opened.replica.state()
@@ -51,10 +53,11 @@ def rescue(data: Path, keys: Path, directory: Path, wrap: Wrap, entropy: Entropy
             vault = replica.open_vault(reader)
         try:
             with keys_in(keys, entropy) as slots:
-                vault.seal_root_into(slots, SLOT, wrap)
+                vault.seal_root_into(slots, SLOT, held)
         finally:
             vault.close()
         return state.generation
     finally:
         engine.close()
         opened.close()
+        held.close()

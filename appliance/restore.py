@@ -22,8 +22,8 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Final
 
@@ -33,18 +33,20 @@ from appliance import replicas, revival
 from appliance.config import FILE_NAME, Config, load, replica_directories
 from appliance.config_edit import with_setting, write_settings
 from appliance.config_text import render
+from appliance.held_wrap import HeldWrap
 from appliance.revival import Revived
 from appliance.site import ENGINE_DIRECTORY, SIDECAR_DIRECTORY
 from store import backup
 from store.backup import SETTINGS_FILE, STORE_FILE, Manifest
 from store.disk import FileDisk
 from store.engine.ballast import ballast_bytes
+from store.engine.contract import Reader
 from store.engine.lmdb import DATA_NAME, LmdbEngine
 from store.errors import EngineError, IntegrityError, StoreError
 from store.fence import Fence
 from store.ports import Clock, Entropy
 from store.replica import ForeignReplicaError, KeyReplica, ReplicaError, State
-from store.vault import RootSlots, Wrap
+from store.vault import RootSlots, Vault, Wrap
 from store.vault.slots import SLOT_NAMES
 
 MARK_NAME: Final = "restoring"
@@ -63,6 +65,9 @@ _PRIVATE = 0o700
 
 Tell = Callable[[str], None]
 """Is told the name of each step as it begins."""
+
+Inspect = Callable[[Reader, Vault], None]
+"""Looks at what was restored, opened again for reading only."""
 
 
 class OlderReplicaError(StoreError):
@@ -125,8 +130,13 @@ class RestoreReport(msgspec.Struct, frozen=True):
     is_dry_run: bool
 
 
-def restore(plan: Plan, *, clock: Clock, entropy: Entropy, tell: Tell) -> RestoreReport:
+def restore(
+    plan: Plan, *, clock: Clock, entropy: Entropy, tell: Tell, inspect: Inspect | None = None
+) -> RestoreReport:
     """Carry a restore out, or with ``is_dry_run`` all of it but its end. Blocking; O(store).
+
+    ``inspect`` is called with the restored store before a dry run takes it away, and its time is
+    none of the restore's; what it raises ends the restore.
 
     Raises:
         IntegrityError: the backup was changed, or what it holds contradicts itself.
@@ -137,6 +147,13 @@ def restore(plan: Plan, *, clock: Clock, entropy: Entropy, tell: Tell) -> Restor
         VaultLockedError: the wrap does not open the replica.
         EngineError: reading or writing failed.
     """
+    with closing(HeldWrap(plan.wrap)) as held:
+        return _restore(replace(plan, wrap=held), clock, entropy, tell, inspect)
+
+
+def _restore(
+    plan: Plan, clock: Clock, entropy: Entropy, tell: Tell, inspect: Inspect | None
+) -> RestoreReport:
     started_ns = clock.monotonic_ns()
     tell("verify")
     manifest = _verified(plan)
@@ -145,8 +162,11 @@ def restore(plan: Plan, *, clock: Clock, entropy: Entropy, tell: Tell) -> Restor
     with _newest(plan, manifest, config, entropy) as (name, replica, state):
         with _new_data(plan):
             tell("copy")
-            _copy_store(plan, manifest)
+            copy_store(plan.backup, manifest, plan.data)
             revived = _revive(plan, config, manifest, replica, clock, entropy, tell)
+            taken_ns = clock.monotonic_ns() - started_ns
+            if inspect is not None:
+                _show(plan, replica, inspect)
         synced_ms = max(state.synced_ms, manifest.created_ms)
         return RestoreReport(
             manifest.node,
@@ -163,7 +183,7 @@ def restore(plan: Plan, *, clock: Clock, entropy: Entropy, tell: Tell) -> Restor
             f"{manifest.incarnation:016x}",
             f"{revived.incarnation:016x}",
             (synced_ms - manifest.created_ms) // 1000,
-            (clock.monotonic_ns() - started_ns) / 1e9,
+            taken_ns / 1e9,
             plan.is_dry_run,
         )
 
@@ -306,16 +326,22 @@ def _clear(data: Path) -> None:
     (data / MARK_NAME).unlink(missing_ok=True)
 
 
-def _copy_store(plan: Plan, manifest: Manifest) -> None:
-    """Copy the backup's store, and see that it is still the one that was verified."""
+def copy_store(backup_directory: Path, manifest: Manifest, data: Path) -> None:
+    """Copy a backup's store into ``data``, and see that it is still the one that was verified.
+
+    Raises ``IntegrityError`` when it is not, ``EngineError``.
+    """
     (expected,) = (file for file in manifest.files if file.name == STORE_FILE)
     digest = hashlib.sha256()
-    target = plan.data / ENGINE_DIRECTORY
+    target = data / ENGINE_DIRECTORY
     with _writing():
         target.mkdir(mode=_PRIVATE)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         descriptor = os.open(target / DATA_NAME, flags, 0o600)
-        with (plan.backup / STORE_FILE).open("rb") as source, os.fdopen(descriptor, "wb") as copy:
+        with (
+            (backup_directory / STORE_FILE).open("rb") as source,
+            os.fdopen(descriptor, "wb") as copy,
+        ):
             while piece := source.read(COPY_BYTES):
                 digest.update(piece)
                 copy.write(piece)
@@ -355,6 +381,19 @@ def _revive(
     finally:
         engine.close()
     return revived
+
+
+def _show(plan: Plan, replica: KeyReplica, inspect: Inspect) -> None:
+    engine = LmdbEngine(plan.data / ENGINE_DIRECTORY, readonly=True, is_still=True)
+    try:
+        with engine.snapshot() as reader:
+            vault = replica.open_vault(reader)
+            try:
+                inspect(reader, vault)
+            finally:
+                vault.close()
+    finally:
+        engine.close()
 
 
 def _finish(plan: Plan, manifest: Manifest, revived: Revived, entropy: Entropy) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from nacl.exceptions import BadSignatureError
 from nacl.signing import VerifyKey
@@ -33,10 +34,11 @@ from store.ports import Clock, Entropy
 from store.records import PartState, Record
 from store.replica import (
     ForeignReplicaError,
-    KeyReplica,
+    State,
     has_all_keys,
     key_differences,
 )
+from store.schema import bring_up_store
 from store.skeleton import op_hash
 from store.streams import Streams
 from store.tables import EPOCH, IDEMPOTENCY, LOG, ORIGIN, TENANT, VIEWS, successor
@@ -61,6 +63,22 @@ class Counts:
     destroyed_since: int
 
 
+class KeySource(Protocol):
+    """Where the newest keys are: a key replica, or the site that is left behind."""
+
+    def state(self) -> State | None:
+        """Return what it holds, and of which incarnation."""
+        ...
+
+    def rows(self) -> AbstractContextManager[Reader]:
+        """Give its key rows under their own keys."""
+        ...
+
+    def open_vault(self, reader: Reader) -> Vault:
+        """Open a store that has these key rows with the root that goes with them."""
+        ...
+
+
 class Revived(NamedTuple):
     """A site that is ready but for its root in a key directory; close ``vault`` in the end."""
 
@@ -73,7 +91,7 @@ class Revived(NamedTuple):
 def revive(
     engine: Engine,
     fence: Fence,
-    replica: KeyReplica,
+    replica: KeySource,
     manifest: Manifest,
     *,
     clock: Clock,
@@ -87,6 +105,7 @@ def revive(
     replica's root does not open them, and the engine's errors.
     """
     token = engine.acquire()
+    bring_up_store(engine, token)
     tell("keys")
     take_keys(engine, token, replica)
     with engine.snapshot() as reader:
@@ -112,7 +131,7 @@ def revive(
 # --- keys -----------------------------------------------------------------------------------------
 
 
-def take_keys(engine: Engine, token: int, replica: KeyReplica) -> None:
+def take_keys(engine: Engine, token: int, replica: KeySource) -> None:
     """Replace the key rows of a copied store by the replica's.
 
     Of the same generation, a copy that has more rows than the replica keeps its own: both are
@@ -187,6 +206,7 @@ def rebuild_views(engine: Engine, token: int, vault: Vault, entropy: Entropy) ->
         streams = Streams.load(reader, vault, entropy)
         log = LogReader.load(reader, vault, streams)
         core = Core(vault, streams, entropy)
+        core.read_through(log)
         entries = log.replay(reader)
         while _rebuild_some(engine, token, core, entries):
             pass

@@ -17,50 +17,49 @@ import hmac
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import trio
 
-from appliance import certificates, collector, health, metrics
+from appliance import certificates, collector, health, metrics, reload
 from appliance.blame import blame
 from appliance.config import (
     Config,
-    SessionsSection,
     key_directory,
     replica_directories,
     split_address,
 )
 from appliance.context import SITE, Actor, Outcome
-from appliance.directory.limits import DAY_MS
-from appliance.directory.policy import Lifetimes
 from appliance.disposal.commands import NameReplica
 from appliance.disposal.ending import Ending
 from appliance.disposal.service import Disposal
 from appliance.gateway.gateway import Gateway
 from appliance.gateway.signin import SignIn
 from appliance.health import Health
-from appliance.limits import BODY_BYTES, CONVERSATIONS_PER_PERSON, HISTORY_ITEMS, MEMBERS
 from appliance.messaging import commands as messaging_commands
 from appliance.network import Network, RealNetwork
 from appliance.operations import SecretSlot
 from appliance.replicas import FOLLOW_SECONDS, Place, Replicas, ReplicaStatus, places
 from appliance.site import Site
-from appliance.sites import applying, desk, leaver
+from appliance.sites import applying, desk, leaver, lines
 from appliance.sites.commands import MarkLease
 from appliance.sites.leasing import Leasing
 from appliance.sites.leaver import Leaver
 from appliance.sites.limits import LEASE_MARK_SECONDS, RENEWAL_SECONDS
+from appliance.sites.line import Line
 from appliance.sites.linking import Links
 from appliance.version import program_version
 from store.errors import StoreError
 from store.tables import URGENT
 from store.writer import Completion
+from sync.door import Door
+from sync.link import run_link
 from transports.http import pages, plain
 from transports.http.message import Request, Responder, Response
 from transports.http.pages import Readiness
 from transports.http.router import Router
-from transports.limits import Limits as TcpLimits
 from transports.tls import LiveIdentity
 from transports.wire import schema
 from transports.wire.errors import StrongroomError
@@ -75,15 +74,6 @@ RENEWAL_CHECK_SECONDS: Final = 3_600.0
 
 WORKER_THREADS: Final = 2
 """Threads for password checks and other long computations."""
-
-
-def _lifetimes(sessions: SessionsSection) -> Lifetimes:
-    return Lifetimes(
-        idle_ms=sessions.idle_seconds * 1_000,
-        shared_idle_ms=sessions.shared_idle_seconds * 1_000,
-        absolute_ms=sessions.absolute_seconds * 1_000,
-        token_ms=sessions.token_days * DAY_MS,
-    )
 
 
 class Waiter:
@@ -118,6 +108,8 @@ class Appliance:
         data_dir: watched for free space; None in a simulation.
         replica_places: where key replicas are, if not as the configuration says.
         inline: let the writer and blocking work run in the trio thread (simulation).
+        reread: reads the configuration again; None: there is nothing to reload.
+        reloaded: told of each configuration that a reload brought in force.
     """
 
     def __init__(
@@ -129,10 +121,14 @@ class Appliance:
         data_dir: Path | None = None,
         replica_places: Sequence[Place] | None = None,
         inline: bool = False,
+        reread: reload.Reread | None = None,
+        reloaded: Callable[[Config], None] = lambda config: None,
     ) -> None:
         self.site = site
         self.config = config
         self.identity: LiveIdentity | None = None
+        self.reread = reread
+        self._reloaded = reloaded
         self._inline = inline
         self._clock = site.ports.clock
         self._started_ns = self._clock.monotonic_ns()
@@ -142,8 +138,18 @@ class Appliance:
         self._nursery: trio.Nursery | None = None
         self._token: trio.lowlevel.TrioToken
         self._stop = trio.Event()
-        site.core.directory.lifetimes = _lifetimes(config.sessions)
         site.core.sites.profile = config.site.profile
+        self.links = Links(
+            site.core,
+            site.ports.engine,
+            self._clock,
+            site.ports.entropy,
+            self.execute,
+            spawn=self._spawn,
+            software=f"strongroom/{program_version()}",
+            changed=self._link_changed,
+        )
+        site.core.directory.lifetimes = reload.lifetimes_of(config.sessions)
         self.network = network or self._open_network()
         self.sign_in = SignIn(
             site.core,
@@ -159,9 +165,10 @@ class Appliance:
             self._clock,
             site.writer.submit,
             self.sign_in,
-            self._limits(),
+            reload.limits_of(config),
             self.network.wake,
         )
+        self._line = self._known_line()
         self.replicas = Replicas(
             self._places(data_dir) if replica_places is None else replica_places,
             site.ports.engine,
@@ -178,15 +185,6 @@ class Appliance:
             self._followed,
             lambda: self._clock.monotonic_ns() / 1e9,
         )
-        self.links = Links(
-            site.core,
-            site.ports.engine,
-            self._clock,
-            site.ports.entropy,
-            self.execute,
-            spawn=self._spawn,
-            software=f"strongroom/{program_version()}",
-        )
         self.leasing = Leasing(
             site.core,
             self.links,
@@ -201,7 +199,7 @@ class Appliance:
             self._blocking,
             lambda: self.links.acknowledged,
         )
-        self.gateway.committed = self.links.changed
+        self.gateway.committed = self._committed
         self.ending = Ending(site, self.replicas, self._blocking, data_dir)
         if inline:
             self.gateway.run_inline = site.writer.run_pending
@@ -239,6 +237,7 @@ class Appliance:
                 nursery.start_soon(self._watch_scope)
                 if not self._inline:
                     nursery.start_soon(self._watch_admission)
+                    nursery.start_soon(self._keep_linked)
             await nursery.start(self.replicas.run)
             await self.disposal.begin()
             nursery.start_soon(self.disposal.run)
@@ -321,9 +320,45 @@ class Appliance:
         wall = certificates.at(self._clock.wall_ms())
         return self.health.readiness(self._clock.monotonic_ns() / 1e9, wall)
 
+    def line_is(self, *, is_connected: bool, waiting: int) -> None:
+        """At a branch: note how the line to headquarters is, and tell people what is new.
+
+        ``waiting`` counts the operations of this site that headquarters does not have yet. To
+        be called in the trio thread, as often as one likes.
+        """
+        now_ms, now = self._clock.wall_ms(), self._clock.monotonic_ns() / 1e9
+        if self._line is not None:
+            told = self._line.seen(
+                is_connected=is_connected, waiting=waiting, now_ms=now_ms, now=now
+            )
+            if told is not None:
+                self.gateway.tell_line(told)
+
+    @property
+    def line(self) -> schema.Site | None:
+        """A branch's line to headquarters as people were told last."""
+        return self.gateway.line
+
+    def is_alive(self) -> bool:
+        """Tell whether a watchdog should let the process live."""
+        return self.health.is_alive(self._clock.monotonic_ns() / 1e9)
+
     def unlock(self, login: str) -> int:
         """Forget failed logins of an account; returns how many addresses had any."""
         return self.sign_in.lockout.unlock(login)
+
+    def reload(self) -> reload.Plan:
+        """Take the configuration and the certificate as they are now; all of it, or nothing.
+
+        Raises ``ConfigError`` and ``CertificateError``.
+        """
+        wanted = self.config if self.reread is None else self.reread()
+        done = reload.carry_out(self, wanted)
+        self._reloaded(self.config)
+        if self.identity is not None:
+            self.health.certificate_until = self.identity.identity.not_after
+        logger.info("config.reloaded", extra={"changed": done.changed, "waiting": done.waiting})
+        return done
 
     def metrics(self) -> str:
         """Return the figures in the Prometheus text format."""
@@ -345,6 +380,7 @@ class Appliance:
     async def _watch_probes(self) -> None:
         while True:
             probe_ms = await self._attempt(health.Probe())
+            self.health.answered_at = self._clock.monotonic_ns() / 1e9
             if probe_ms is not None:
                 self.health.probed(self._clock.monotonic_ns() / 1e9, probe_ms)
             await trio.sleep(health.PROBE_SECONDS)
@@ -374,6 +410,26 @@ class Appliance:
                 await self.leaver.look()
             except (StrongroomError, StoreError) as error:
                 logger.error("timer.failed", extra={"error": error.code})
+
+    async def _keep_linked(self) -> None:
+        """At a branch: be linked to headquarters whenever there is a line."""
+        core, config = self.site.core, self.config
+        limit = float(config.site.bytes_per_second) or None
+        find = partial(lines.headquarters, core, config)
+        await run_link(self.links.site, find, bytes_per_second=limit)
+
+    def _committed(self) -> None:
+        """Let other sites hear of it, and people at a branch of how much waits."""
+        self.links.changed()
+        if self._line is not None:
+            self.line_is(is_connected=self._line.is_connected, waiting=self.links.waiting)
+
+    def _link_changed(self) -> None:
+        """Tell people at a branch how the line is, when that is news."""
+        sites = self.site.core.sites
+        if sites.is_branch:
+            is_connected = self.links.state(sites.headquarters_node).is_up
+            self.line_is(is_connected=is_connected, waiting=self.links.waiting)
 
     async def _watch_admission(self) -> None:
         """At a branch: renew the certificate that headquarters knows it by."""
@@ -412,6 +468,15 @@ class Appliance:
 
     # --- wiring ---------------------------------------------------------------------------------
 
+    def _known_line(self) -> Line | None:
+        """At a branch: begin with the time that headquarters was last heard of."""
+        sites = self.site.core.sites
+        if not sites.is_branch:
+            return None
+        line = Line(0 if sites.lease is None else sites.lease.wall_ms)
+        self.gateway.line = line.told
+        return line
+
     def _places(self, data_dir: Path | None) -> list[Place]:
         if data_dir is None:
             return []
@@ -422,14 +487,16 @@ class Appliance:
     def _open_network(self) -> RealNetwork:
         core, entropy = self.site.core, self.site.ports.entropy
         tls, now_ms = self.config.tls, self._clock.wall_ms()
-        identity = certificates.live_identity(core, entropy, now_ms, self.config.listen.names)
+        internal = certificates.live_identity(core, entropy, now_ms, self.config.listen.names)
+        identity = internal
         if tls.certificate:
-            files = (Path(tls.certificate), Path(tls.key))
-            identity = certificates.own_identity(*files, now_ms, identity)
+            identity = reload.own_identity(self.config, now_ms, internal)
         self.identity = identity
         seed = core.secrets[SecretSlot.SIGNING_SEED]
         reset_key = hmac.digest(seed, b"strongroom/quic-reset/1", "sha256")
-        return RealNetwork(self.config, identity, self._router(), reset_key=reset_key)
+        ca_pem, judge = certificates.ca_pem(core), lines.authorise(core, self._clock.wall_ms)
+        door = Door(internal, ca_pem, self.links.reception, judge)
+        return RealNetwork(self.config, identity, self._router(), reset_key=reset_key, door=door)
 
     def _router(self) -> Router:
         core = self.site.core
@@ -466,17 +533,6 @@ class Appliance:
             return Response(200, self.metrics().encode(), metrics.CONTENT_TYPE)
 
         return Router({"/metrics": {"GET": respond}})
-
-    def _limits(self) -> schema.Limits:
-        limits = self.config.limits
-        return schema.Limits(
-            frame_bytes=TcpLimits().message_bytes,
-            body_bytes=BODY_BYTES,
-            sends_per_second=limits.sends_per_second,
-            history=HISTORY_ITEMS,
-            members=MEMBERS,
-            conversations=CONVERSATIONS_PER_PERSON,
-        )
 
     def _spawn(self, task: Callable[[], Awaitable[None]]) -> None:
         assert self._nursery is not None

@@ -16,7 +16,9 @@ from appliance.certificates import KEY_ENTROPY_BYTES, new_ca
 from appliance.context import SITE, Actor, Outcome
 from appliance.core import SECRET_BYTES, Core
 from appliance.disposal.commands import Confirm, EndFound, PlaceHold, ReadClock, Slice
+from appliance.held_wrap import HeldWrap
 from appliance.operations import Kind, SecretSlot, SiteCreated, SiteSecret, encode
+from store import schema
 from store.clocks import SystemClock, SystemEntropy
 from store.disk import FileDisk
 from store.engine.ballast import ballast_bytes
@@ -123,11 +125,12 @@ class _EpochAges:
 class Site:
     """An opened store. ``run`` works inline until ``start`` hands the writer to its thread."""
 
-    def __init__(self, ports: Ports, vault: Vault, core: Core, token: int, wrap: Wrap) -> None:
+    def __init__(self, ports: Ports, vault: Vault, core: Core, token: int, wrap: HeldWrap) -> None:
         self.ports = ports
         self.vault = vault
         self.wrap = wrap
-        """What protects the key directory, and key replicas too."""
+        """What protects the key directory, and key replicas too: a key, without its passphrase."""
+        wrap.forget()
         self.core = core
         self.failure: BaseException | None = None
         self._deliver: Deliver = self._keep
@@ -163,26 +166,30 @@ class Site:
         now_ms = ports.clock.wall_ms()
         with ports.engine.snapshot() as reader:
             txn = Txn(reader)
-            epochs = _EpochAges()
-            vault = Vault.create(txn, ports.keys, ports.entropy, wrap, max_retention_ms=epochs.of)
+            schema.bring_up(txn)
+            epochs, held = _EpochAges(), HeldWrap(wrap)
+            vault = Vault.create(txn, ports.keys, ports.entropy, held, max_retention_ms=epochs.of)
             core = _begin(txn, vault, Fence(ports.data), ports.entropy, name, now_ms)
             epochs.core = core
             core.log.before_commit(txn, now_ms)
             ports.engine.batch(txn.writes, token)
-        return cls(ports, vault, core, token, wrap)
+        return cls(ports, vault, core, token, held)
 
     @classmethod
     def open(cls, ports: Ports, wrap: Wrap) -> Site:
-        """Open an existing site: root, recovery rule, fence, log, memory.
+        """Open an existing site: schema, root, recovery rule, fence, log, memory.
 
-        Raises ``AbsentError``, ``VaultLockedError``, and the store's other errors.
+        Raises ``AbsentError``, ``NewerSchemaError``, ``VaultLockedError``, and the store's
+        other errors.
         """
         with ports.engine.snapshot() as reader:
             if next(iter(reader.range(b"\x10", b"\xff")), None) is None:
                 raise AbsentError("the data directory holds no site")
-            epochs = _EpochAges()
-            vault = Vault.open(reader, ports.keys, ports.entropy, wrap, max_retention_ms=epochs.of)
+            schema.expect_known(reader)
+            epochs, held = _EpochAges(), HeldWrap(wrap)
+            vault = Vault.open(reader, ports.keys, ports.entropy, held, max_retention_ms=epochs.of)
         token = ports.engine.acquire()
+        schema.bring_up_store(ports.engine, token)
         vault.recover(ports.engine, token)
         with ports.engine.snapshot() as reader:
             txn = Txn(reader)
@@ -191,7 +198,7 @@ class Site:
             if core.log.breach is not None:
                 core.succeed(txn, core.log.breach.value, ports.clock.wall_ms())
             ports.engine.batch(txn.writes, token, urgent=True)
-        return cls(ports, vault, core, token, wrap)
+        return cls(ports, vault, core, token, held)
 
     # --- commands -------------------------------------------------------------------------------
 
@@ -222,6 +229,7 @@ class Site:
         if self.failure is None:
             self.core.log.close()
         self.vault.close()
+        self.wrap.close()
         self.ports.close()
 
     def end(self) -> Evidence:

@@ -1,4 +1,4 @@
-"""Write the server's log to stderr: stable event names and fields, never content.
+"""Write the server's log: stable event names and fields, never content.
 
 A record's message is the event's name; what ``extra`` holds are its fields. Of an exception the
 type and the places in our code are told, never its text: other people's libraries put what they
@@ -14,6 +14,8 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final
 
+from cli import journal
+
 LOGGER: Final = "strongroom"
 
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -24,15 +26,27 @@ _PLACES: Final = 8
 
 
 def configure(style: str, level: str) -> None:
-    """Send our records to stderr as ``text`` or ``json``; other libraries' go nowhere."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
+    """Send our records where ``style`` says; other libraries' go nowhere.
+
+    ``text`` and ``json`` are lines on stderr; ``auto`` is the journal when stderr leads there,
+    else ``text``. May be called again.
+    """
     ours = logging.getLogger(LOGGER)
-    ours.handlers[:] = [handler]
+    for old in ours.handlers:
+        old.close()
+    ours.handlers[:] = [_handler(style)]
     ours.setLevel(level.upper())
     ours.propagate = False
     logging.getLogger().addHandler(logging.NullHandler())
     logging.raiseExceptions = False
+
+
+def _handler(style: str) -> logging.Handler:
+    if style == "auto" and journal.is_stderr():
+        return journal.JournalHandler(fields, TextFormatter())
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter() if style == "json" else TextFormatter())
+    return handler
 
 
 def fields(record: logging.LogRecord) -> dict[str, Any]:
@@ -66,7 +80,7 @@ class JsonFormatter(logging.Formatter):
             "event": record.getMessage(),
             **fields(record),
         }
-        return json.dumps(document, ensure_ascii=False, default=_unknown)
+        return json.dumps(document, ensure_ascii=False, default=journal.unknown)
 
 
 class TextFormatter(logging.Formatter):
@@ -74,14 +88,5 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
-        told = (
-            f"{key}={json.dumps(value, ensure_ascii=True, default=_unknown)}"
-            for key, value in fields(record).items()
-        )
-        parts = (_time(record), record.levelname.lower().ljust(8), record.getMessage(), *told)
-        return " ".join(parts)
-
-
-def _unknown(value: object) -> str:
-    """Stand for a value that is no JSON: its type, not its content."""
-    return f"<{type(value).__name__}>"
+        level = record.levelname.lower().ljust(8)
+        return f"{_time(record)} {level} {journal.line(record.getMessage(), fields(record))}"

@@ -54,6 +54,21 @@ def process_lock(data: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def is_running(data: Path) -> bool:
+    """Tell whether a process works on a data directory; nothing is written."""
+    try:
+        descriptor = os.open(pid_file(data), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def wrap_for(config: Config, data: Path, *, confirm: bool = False) -> Wrap:
     """Return what opens the root key, as the configuration says.
 
@@ -110,9 +125,11 @@ def open_site(config: Config, data: Path) -> Site:
 
 
 def in_force(config: Config, data: Path) -> Config:
-    """Return the configuration with the paths of certificate files made absolute."""
-    from appliance.config import secret_path
+    """Return the configuration with the paths of certificates and replicas made absolute."""
+    from appliance.config import ReplicasSection, replica_directories, secret_path
 
+    directories = tuple(map(str, replica_directories(config, data)))
+    config = msgspec.structs.replace(config, replicas=ReplicasSection(directories))
     tls = config.tls
     if not tls.certificate:
         return config

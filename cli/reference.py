@@ -1,4 +1,4 @@
-"""Write the reference pages from the code: ``docs/cli.md``, ``docs/configuration.md``, example."""
+"""Write the reference files from the code: commands, configuration, its example, alarms."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Final
 
 import click
 
+from appliance.alerts import rules
 from appliance.config_text import example
 from appliance.config_text import reference as configuration_page
 from cli.exits import MEANINGS
@@ -84,6 +85,7 @@ PAGES: Final = {
     "cli.md": cli_page,
     "configuration.md": configuration_page,
     "strongroom.toml.example": example,
+    "strongroom.rules.yml": rules,
 }
 """What is generated into ``docs/``."""
 

@@ -6,6 +6,7 @@ import logging
 import os
 import resource
 import signal
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from cli import systemd
+from cli import logs, systemd
 from cli.places import admin_socket
 
 if TYPE_CHECKING:
@@ -32,10 +33,21 @@ OWN_FILES: Final = 256
 Announce = Callable[["Appliance"], None]
 
 
-def run(site: Site, config: Config, data: Path, announce: Announce) -> None:
-    """Serve until SIGTERM, SIGINT or `drain`; closes the site. Raises what ended it otherwise."""
+def run(
+    site: Site, config: Config, data: Path, announce: Announce, reread: Callable[[], Config]
+) -> None:
+    """Serve until SIGTERM, SIGINT or `drain`; closes the site. Raises what ended it otherwise.
+
+    ``reread`` reads the configuration again: for `reload` and SIGHUP. Raises ``ConfigError``.
+    """
+    _take(config)
+    trio.run(_run, site, config, data, announce, reread)
+
+
+def _take(config: Config) -> None:
+    """Bring in force what concerns the process: its log, its limit of open files."""
+    logs.configure(config.log.format, config.log.level)
     allow_files(config.limits.connections + OWN_FILES)
-    trio.run(_run, site, config, data, announce)
 
 
 def allow_files(wanted: int) -> None:
@@ -45,27 +57,30 @@ def allow_files(wanted: int) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(wanted, hard)), hard))
 
 
-async def _run(site: Site, config: Config, data: Path, announce: Announce) -> None:
+async def _run(
+    site: Site, config: Config, data: Path, announce: Announce, reread: Callable[[], Config]
+) -> None:
     from appliance.administration import Administration
     from appliance.server import Appliance
     from transports import admin
 
     stop = trio.Event()
     try:
-        appliance = Appliance(site, config, data_dir=data)
+        appliance = Appliance(site, config, data_dir=data, reread=reread, reloaded=_take)
     except BaseException:
         site.close()
         raise
     path = admin_socket(data)
     directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+    heeded = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    with trio.open_signal_receiver(*heeded) as signals:
         async with trio.open_nursery() as nursery:
             await nursery.start(appliance.run)
             # By way of the descriptor: a unix socket's path has 107 bytes at most.
             listener = admin.bind(Path(f"/proc/self/fd/{directory}/{path.name}"))
             answer = Administration(appliance, stop.set, appliance).answer
             nursery.start_soon(admin.serve, listener, answer)
-            nursery.start_soon(_heed, signals, stop, nursery)
+            nursery.start_soon(_heed, signals, stop, nursery, appliance)
             nursery.start_soon(_tell_systemd, appliance)
             announce(appliance)
             logger.info("server.started", extra={"pid": os.getpid()})
@@ -78,13 +93,35 @@ async def _run(site: Site, config: Config, data: Path, announce: Announce) -> No
     logger.info("server.stopped")
 
 
-async def _heed(signals: AsyncIterator[int], stop: trio.Event, nursery: trio.Nursery) -> None:
-    """Stop in good order on the first signal, at once on the second."""
+async def _heed(
+    signals: AsyncIterator[int], stop: trio.Event, nursery: trio.Nursery, appliance: Appliance
+) -> None:
+    """Reload on SIGHUP; stop in good order on the first other signal, at once on the second.
+
+    SIGHUP from a terminal means that somebody has closed it, and stops.
+    """
+    is_on_terminal = os.isatty(0)
     async for number in signals:
         logger.info("server.signal", extra={"signal": signal.Signals(number).name})
+        if number == signal.SIGHUP and not is_on_terminal:
+            _reload(appliance)
+            continue
         if stop.is_set():
             nursery.cancel_scope.cancel()
         stop.set()
+
+
+def _reload(appliance: Appliance) -> None:
+    """Reload, and tell systemd when that has begun and ended; a mistake is logged, no more."""
+    from appliance.config import ConfigError
+    from transports.certificates import CertificateError
+
+    systemd.notify(f"{systemd.RELOADING}\nMONOTONIC_USEC={time.monotonic_ns() // 1_000}")
+    try:
+        appliance.reload()
+    except (ConfigError, CertificateError) as error:
+        logger.error("config.refused", extra={"error": error.code, "reason": str(error)})
+    systemd.notify(systemd.READY)
 
 
 async def _tell_systemd(appliance: Appliance) -> None:
@@ -94,5 +131,5 @@ async def _tell_systemd(appliance: Appliance) -> None:
     every = systemd.watchdog_seconds()
     while every is not None:
         await trio.sleep(every)
-        if appliance.readiness().is_ready:
+        if appliance.is_alive():
             systemd.notify(systemd.ALIVE)

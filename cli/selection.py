@@ -19,6 +19,7 @@ from cli.wording import utc
 
 if TYPE_CHECKING:
     from appliance.disposal.commands import Selection
+    from cli.admin import AdminSocket
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -27,6 +28,7 @@ _MOMENT: Final = re.compile(
     r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,3})?)?(?:[Zz]|[+-]\d{2}:\d{2})?", re.ASCII
 )
 _ZONE: Final = re.compile(r"(?:[Zz]|[+-]\d{2}:\d{2})$", re.ASCII)
+_BY_ID: Final = "id:"
 _ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 
@@ -173,6 +175,24 @@ def _selection(
         from_ms,
         until_ms,
     )
+
+
+def id_of(server: AdminSocket, who: str) -> str:
+    """Return how a person is named in what is signed: by id, never by a name.
+
+    For what is signed is kept as long as the audit, and must not keep the name of somebody who
+    is erased. Raises ``CliError`` for a person whom the server does not know.
+    """
+    if who.startswith(_BY_ID):
+        return who
+    return _BY_ID + str(server.ask("user.show", {"who": who})["person"])
+
+
+def by_id(server: AdminSocket, selection: Selection) -> Selection:
+    """Return the same selection with people named by id; raises as ``id_of``."""
+    from msgspec.structs import replace
+
+    return replace(selection, persons=tuple(id_of(server, who) for who in selection.persons))
 
 
 _FIELDS: Final = (

@@ -15,7 +15,7 @@ manifest is text, one field a line:
     ledger SIZE ROOT          the incarnation's ledger, root in hex
     created MS                Unix milliseconds
     program VERSION           that made the backup
-    schema SCHEMA             of the store's rows
+    schema SCHEMA             of the store's rows; see ``store.schema``
     file BYTES SHA256 NAME    for each file, sorted by name
     signature SIGNATURE       hex; covers "strongroom/backup/1" || all lines before
 
@@ -50,15 +50,13 @@ from store.errors import (
 from store.heads import read_head
 from store.ledger import Ledger
 from store.logcheck import verify_unopened
+from store.schema import SCHEMA, schema_of
 from store.vault import generation_of
 
 MANIFEST_NAME: Final = "manifest"
 STORE_NAME: Final = "store"
 STORE_FILE: Final = f"{STORE_NAME}/{DATA_NAME}"
 SETTINGS_FILE: Final = "strongroom.toml"
-
-SCHEMA: Final = 1
-"""Version of the store's tables and rows as a whole; a build restores its own and older ones."""
 
 MANIFEST_BYTES: Final = 65_536
 """Longest manifest that is read, in bytes."""
@@ -72,7 +70,9 @@ FINDINGS: Final = 100
 _DOMAIN: Final = b"strongroom/backup/1"
 _FIRST_LINE: Final = "strongroom backup 1"
 _FILES: Final = frozenset({STORE_FILE, SETTINGS_FILE})
-_PARTIAL: Final = ".partial"
+PARTIAL: Final = ".partial"
+"""What the name of an unfinished backup ends in."""
+
 _DIRECTORY_MODE: Final = 0o700
 _FILE_MODE: Final = 0o600
 
@@ -236,7 +236,7 @@ def describe(
         ledger.root(),
         created_ms,
         program,
-        SCHEMA,
+        schema_of(reader),
         tuple(sorted(files, key=lambda file: file.name)),
     )
 
@@ -272,7 +272,7 @@ def create(
         EngineError: it cannot be written.
     """
     _expect_place(target, apart_from)
-    partial = target.with_name(target.name + _PARTIAL)
+    partial = target.with_name(target.name + PARTIAL)
     with _writing():
         partial.mkdir(mode=_DIRECTORY_MODE)
     try:
@@ -290,7 +290,7 @@ def create(
 def copied_bytes(target: Path) -> int:
     """Return how many bytes of the store a backup that is being made has copied by now."""
     try:
-        return (target.with_name(target.name + _PARTIAL) / STORE_FILE).stat().st_size
+        return (target.with_name(target.name + PARTIAL) / STORE_FILE).stat().st_size
     except OSError:
         return 0
 
@@ -318,7 +318,7 @@ def _expect_place(target: Path, apart_from: Sequence[Path]) -> None:
     place = target.parent.resolve() / target.name
     if any(place.is_relative_to(directory.resolve()) for directory in apart_from):
         raise BackupPlaceError("the backup would lie inside the data or key directory")
-    partial = target.with_name(target.name + _PARTIAL)
+    partial = target.with_name(target.name + PARTIAL)
     if target.is_symlink() or target.exists():
         raise BackupExistsError(f"{target} exists")
     if partial.is_symlink() or partial.exists():
@@ -390,6 +390,22 @@ class Verification:
         return not self.problems
 
 
+def load_manifest(directory: Path) -> tuple[Manifest, bytes]:
+    """Return a backup's manifest and its signature; neither is checked.
+
+    Raises ``NoBackupError`` when there is none, ``FormatError`` when it cannot be read as one,
+    ``EngineError`` when reading fails.
+    """
+    try:
+        with (directory / MANIFEST_NAME).open("rb") as file:
+            data = file.read(MANIFEST_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        raise NoBackupError(f"{directory} holds no backup") from None
+    except OSError as error:
+        raise EngineError(f"reading a backup: {error.strerror}") from error
+    return read_manifest(data)
+
+
 def verify(directory: Path, *, key: bytes | None = None) -> Verification:
     """Check a backup as far as that goes without its keys. Blocking; O(bytes).
 
@@ -399,14 +415,7 @@ def verify(directory: Path, *, key: bytes | None = None) -> Verification:
     Raises ``NoBackupError`` when there is no manifest, ``EngineError`` when reading fails.
     """
     try:
-        with (directory / MANIFEST_NAME).open("rb") as file:
-            data = file.read(MANIFEST_BYTES + 1)
-    except FileNotFoundError:
-        raise NoBackupError(f"{directory} holds no backup") from None
-    except OSError as error:
-        raise EngineError(f"reading a backup: {error.strerror}") from error
-    try:
-        manifest, signature = read_manifest(data)
+        manifest, signature = load_manifest(directory)
     except FormatError:
         return Verification(None, ("the manifest is damaged or of a newer program",), False)
     problems = [*_wrong_origin(manifest, signature, key), *_wrong_files(directory, manifest)]

@@ -99,6 +99,11 @@ class Layout:
         self._full = self._structs[-1]
         self._count = len(formats)
 
+    @property
+    def key_bytes(self) -> int:
+        """Length of a whole key."""
+        return self._full.size
+
     def key(self, *columns: int | bytes) -> bytes:
         """Pack a whole key."""
         return self._full.pack(self.table, TENANT, *columns)

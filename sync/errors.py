@@ -82,6 +82,21 @@ class StrangerError(LinkError):
     hint = "Enrol the branch, or look whether it was revoked: `strongroom site list`."
 
 
+class ProxyError(LinkError):
+    """The proxy lets us not through."""
+
+    code = "link.proxy"
+    hint = "Look at link.proxy and the file with its credentials, or ask who runs the proxy."
+
+
+class InterceptedError(LinkError):
+    """What answers at headquarters' address is not headquarters."""
+
+    code = "link.intercepted"
+    fault = Fault.LINE
+    hint = "Look for a captive portal or TLS inspection between the sites; the link allows neither."
+
+
 class FencedError(LinkError):
     """A site's log ends before what the other has of it: it was set back.
 

@@ -8,7 +8,7 @@ FRAME_BYTES = 65_536
 SOFTWARE_BYTES = 64
 """Longest name of the peer's program and version, in bytes."""
 
-PART_BYTES = 4_096
+PART_BYTES = 2_048
 """Compressed bytes of a piece in one frame: how long a more urgent lane waits at most."""
 
 PIECE_BYTES = 65_536
@@ -29,8 +29,8 @@ STATEMENT_BYTES = 1_024
 COMPRESSION_LEVEL = 6
 """zstd level of every lane."""
 
-WINDOW_LOG = 18
-"""Binary logarithm of how far back a lane's stream may refer, in bytes: 256 KiB."""
+WINDOW_LOG = 17
+"""Binary logarithm of how far back a lane's stream may refer, in bytes: 128 KiB."""
 
 UNPACK_SLICE_BYTES = 64
 """Compressed bytes unpacked at a time: even the worst of them become 2 MiB at most."""
@@ -71,7 +71,7 @@ SILENCE_SECONDS = 30.0
 QUIET_ADVANCE_SECONDS = 5.0
 """How long it may take to tell the peer that a lane held nothing new for it."""
 
-PACE_START_BYTES = 16 * 1024
+PACE_START_BYTES = 8 * 1024
 """Bytes on their way before the first measurement."""
 
 PACE_BYTES_MIN = 4 * 1024
@@ -80,7 +80,7 @@ PACE_BYTES_MIN = 4 * 1024
 PACE_BYTES_MAX = 4 * 1024 * 1024
 """Most bytes that may be on their way."""
 
-PACE_DELAY_SECONDS = 0.25
+PACE_DELAY_SECONDS = 0.4
 """How long our own bytes may wait in the line's queues."""
 
 PACE_BASE_SECONDS = 600.0
@@ -95,8 +95,23 @@ BACKOFF_SECONDS_MAX = 120.0
 FAREWELL_SECONDS = 2.0
 """How long the last words of a link have to leave."""
 
-SEND_BYTES = 16 * 1024
+SEND_BYTES = 2 * PART_BYTES
 """About how much is given to a connection at a time: what no urgent piece can overtake."""
 
 PULL_SECONDS = 1.0
 """How often it is looked again whether what is due can leave, at most."""
+
+CONNECT_SECONDS = 30.0
+"""From the beginning of an attempt to reach headquarters to its answer, name and proxy included."""
+
+CONNECTIONS_PER_SITE = 8
+"""Connections of one branch at one time; a newcomer beyond is turned away."""
+
+PROXY_HEAD_BYTES = 16 * 1024
+"""Longest answer of a proxy."""
+
+PROXY_CREDENTIALS_BYTES = 1_024
+"""Longest file with a proxy's name and password, in bytes."""
+
+BANDWIDTH_BURST_SECONDS = 0.5
+"""How far a link with a bandwidth limit may be ahead of it, as a share of a second's bytes."""

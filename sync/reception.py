@@ -42,6 +42,12 @@ class Reception:
         for driver in list(self.links.values()):
             driver.changed()
 
+    def stop(self, error: LinkError, node: bytes | None = None) -> None:
+        """End the link of one branch, which was revoked for example, or of all."""
+        for each, driver in list(self.links.items()):
+            if node in (None, each):
+                driver.stop(error)
+
     async def _join(self, node: bytes, hello: Hello, line: Line) -> None:
         present = self.links.get(node)
         if hello.channel != MAIN:

@@ -29,7 +29,7 @@ class Bounds:
     """Who is connected. A stranger is a connection whose peer has not authenticated."""
 
     def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+        self.limits = limits
         self._groups: dict[Channel, str] = {}
         self._per_group: Counter[str] = Counter()
         self._strangers: dict[Channel, None] = {}
@@ -49,14 +49,14 @@ class Bounds:
         """Tell whether one more connection of this address may come in."""
         group = address_group(peer)
         return (
-            len(self._groups) < self._limits.connections
-            and self._per_group[group] < self._limits.connections_per_address
-            and self._strangers_per_group[group] < self._limits.strangers_per_address
+            len(self._groups) < self.limits.connections
+            and self._per_group[group] < self.limits.connections_per_address
+            and self._strangers_per_group[group] < self.limits.strangers_per_address
         )
 
     def surplus(self) -> Channel | None:
         """Return the oldest stranger when there are too many, to be closed."""
-        if len(self._strangers) <= self._limits.strangers:
+        if len(self._strangers) <= self.limits.strangers:
             return None
         return next(iter(self._strangers))
 

@@ -165,6 +165,9 @@ class MemoryNetwork:
     def stop_accepting(self) -> None:
         """Nothing to do: nobody connects by surprise in a simulation."""
 
+    def change(self, config: object) -> None:
+        """Nothing to do: queues have neither limits nor origins."""
+
     def _add(self, event: Callable[[Handler], None]) -> None:
         self._events.append(event)
         self._due.set()

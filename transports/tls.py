@@ -20,6 +20,9 @@ ALPN_HTTP2 = "h2"
 TCP_PROTOCOLS = (ALPN_HTTP2, ALPN_HTTP1)
 """What is agreed on over TCP, best first; WebSocket clients name http/1.1 or nothing."""
 
+NO_CHECK_TIME = ssl.VerifyFlags(0x200000)
+"""OpenSSL's X509_V_FLAG_NO_CHECK_TIME, for which Python has no name."""
+
 ContextChooser = Callable[[str | None], ssl.SSLContext]
 """Returns the context for one new connection, given the server name the client asks for."""
 
@@ -46,11 +49,47 @@ def server_context(identity: Identity, protocols: Sequence[str] = TCP_PROTOCOLS)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.num_tickets = 0
     context.set_alpn_protocols(list(protocols))
+    _load(context, identity)
+    return context
+
+
+def _load(context: ssl.SSLContext, identity: Identity) -> None:
     with _memory_file(identity.chain_pem + identity.key_pem) as path:
         try:
             context.load_cert_chain(path)
         except (ssl.SSLError, OSError):
             raise CertificateError("OpenSSL does not take the certificate and key") from None
+
+
+def site_context(identity: Identity, ca_pem: bytes) -> ssl.SSLContext:
+    """Return a server context for links between sites: HTTP/2, and no peer without a certificate.
+
+    The certificate must be of the CA given. When it was valid is left to whoever knows the sites:
+    a branch whose clock is wrong, or that was cut off for long, has to get in.
+
+    Raises:
+        CertificateError: OpenSSL does not take the key and chain.
+    """
+    context = server_context(identity, (ALPN_HTTP2,))
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(cadata=ca_pem.decode("ascii"))
+    context.verify_flags |= NO_CHECK_TIME
+    return context
+
+
+def site_client_context(identity: Identity, ca_pem: bytes) -> ssl.SSLContext:
+    """Return the other end's context: it trusts the one CA, for whatever name and time.
+
+    The CA makes certificates of servers for headquarters alone.
+
+    Raises:
+        CertificateError: OpenSSL does not take the key and chain.
+    """
+    context = client_context(ca_pem)
+    context.check_hostname = False
+    context.verify_flags |= NO_CHECK_TIME
+    context.set_alpn_protocols([ALPN_HTTP2])
+    _load(context, identity)
     return context
 
 
@@ -95,16 +134,28 @@ class LiveIdentity:
         """Call ``watcher`` with each identity that replaces this one (QUIC keeps its own copy)."""
         self._watchers.append(watcher)
 
-    def replace(self, identity: Identity) -> None:
+    def replace(
+        self, identity: Identity, renew: Callable[[datetime], Identity] | None = None
+    ) -> None:
         """Present another identity from the next handshake on.
+
+        ``renew`` makes those that follow; None leaves that as it is.
 
         Raises:
             CertificateError: it cannot be used; the present one stays.
         """
-        self.context = server_context(identity)
-        self.identity = identity
-        for watcher in self._watchers:
-            watcher(identity)
+        context = server_context(identity)
+        told: list[Callable[[Identity], None]] = []
+        try:
+            for watcher in self._watchers:
+                told.append(watcher)
+                watcher(identity)
+        except ValueError:
+            for watcher in told[:-1]:
+                watcher(self.identity)
+            raise CertificateError("QUIC does not take the certificate and key") from None
+        self.context, self.identity = context, identity
+        self._renew = renew or self._renew
 
     def renew_if_due(self, now: datetime) -> bool:
         """Renew when a third of the life remains; tell whether that was done to this one."""

@@ -40,6 +40,7 @@ from appliance.administration.contract import (
     failure,
     problem,
 )
+from appliance.config import ConfigError
 from appliance.context import Actor
 from appliance.directory import commands as directory_commands
 from appliance.directory.requests import (
@@ -56,6 +57,7 @@ from appliance.operations import Signed
 from appliance.sites import commands as site_commands
 from store import reading
 from store.errors import StoreError
+from transports.certificates import CertificateError
 from transports.wire.errors import Refusal
 
 logger = logging.getLogger("strongroom.administration")
@@ -130,7 +132,7 @@ class Administration:
                 result = {}
             else:
                 return problem("request.unknown")
-        except (Refusal, StoreError) as error:
+        except (Refusal, StoreError, ConfigError, CertificateError) as error:
             return failure(error)
         except Exception as error:  # noqa: BLE001 (a request must not end the server)
             logger.error("administration.failed", extra={"error": type(error).__name__})

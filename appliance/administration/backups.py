@@ -11,6 +11,7 @@ import trio
 from appliance import backups
 from appliance.administration import replicas
 from appliance.administration.contract import Answer, Arguments, Host, Operation
+from appliance.reload import in_force
 from store import backup
 from store.backup import Manifest
 from transports.wire.errors import Refusal
@@ -47,7 +48,7 @@ async def create(host: Host, arguments: Target) -> Answer:
     Afterwards the key replicas are brought in step, so that they open all that is in it.
     """
     data_dir, target = _places(host, arguments)
-    config = replicas.in_force(host)
+    config = in_force(host)
     manifest = await trio.to_thread.run_sync(backups.create, host.site, config, data_dir, target)
     statuses = await host.replicas.sync()
     return {**described(manifest, target), "replicas": replicas.plain(host.site, statuses)}

@@ -8,15 +8,18 @@ from typing import Any, Protocol
 
 import msgspec
 
-from appliance.config import Config
+from appliance.config import Config, ConfigError
 from appliance.context import Actor
 from appliance.disposal.runs import Progress
 from appliance.health import Health
+from appliance.reload import Plan, Reread
 from appliance.replicas import Replicas
 from appliance.site import Site
 from store.errors import StoreError
+from transports.certificates import CertificateError
 from transports.http.pages import Readiness
 from transports.tls import LiveIdentity
+from transports.wire import schema
 from transports.wire.errors import CATALOGUE, Refusal, text
 
 
@@ -142,6 +145,11 @@ class Host(Protocol):
         """Where branches reach this headquarters, as HOST:PORT."""
         ...
 
+    @property
+    def line(self) -> schema.Site | None:
+        """A branch's line to headquarters as people were told last; None at headquarters."""
+        ...
+
     async def execute(self, actor: Actor, command: Any) -> Any:
         """Decide and commit one command; returns its reply; raises as ``Core.decide``."""
         ...
@@ -152,6 +160,18 @@ class Host(Protocol):
 
     def metrics(self) -> str:
         """Return the figures in Prometheus' text format."""
+        ...
+
+    def reload(self) -> Plan:
+        """Take the configuration and the certificate anew; all of it, or nothing.
+
+        Raises ``ConfigError`` and ``CertificateError``.
+        """
+        ...
+
+    @property
+    def reread(self) -> Reread | None:
+        """Reads the configuration again; None where there is no file."""
         ...
 
     def unlock(self, login: str) -> int:
@@ -184,6 +204,10 @@ class Operation:
 
 def failure(error: Exception) -> Answer:
     """Return the reply for an error of the product; anything else is ``server.failed``."""
+    if isinstance(error, ConfigError | CertificateError):
+        reply = problem(error.code, error.hint)
+        reply["error"]["message"] = str(error)
+        return reply
     if isinstance(error, Refusal | StoreError):
         return problem(error.code, _hint(error), retryable=bool(error.retryable))
     return problem("server.failed", "The server's log tells more.", retryable=True)

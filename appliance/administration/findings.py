@@ -8,17 +8,27 @@ from typing import Any, Final
 
 import trio
 
-from appliance import check, doctor
+from appliance import certificates, check, doctor, doctor_keys, doctor_listen, drill
 from appliance.administration.contract import Answer, Arguments, Host, Operation
-from appliance.config import Config, key_directory
-from appliance.findings import Finding
+from appliance.administration.overview import not_taken
+from appliance.config import Config, ConfigError, key_directory
+from appliance.findings import Finding, Severity
 from appliance.replicas import ReplicaStatus
 from appliance.site import Site
+from appliance.upgrade import revert
 from store import reading
-from store.engine.contract import Reader
+from store.engine.contract import Engine, Reader
+from store.engine.lmdb import LmdbEngine
 
 MEMORY_FINDINGS: Final = frozenset({"views.directory", "views.in_force"})
 """The comparisons of ``check`` with memory, which moves on while a server runs."""
+
+
+MOMENTARY: Final = frozenset({"keys.root_missing", "keys.root_leftover"})
+"""What a switch of the root shows for a moment, too."""
+
+AGAIN_SECONDS: Final = 1.0
+"""How long after the first look such a finding must still be there, in seconds."""
 
 
 class Examine(Arguments, frozen=True):
@@ -54,10 +64,15 @@ def shallow(
     """
     found = [*doctor.examine_machine(), *doctor.examine_site(site, data_dir)]
     found += doctor.examine_disposal(site)
+    found += doctor_keys.examine_slots(site.ports.keys, site.vault)
     if statuses is not None or not config.replicas.directories:
         found += doctor.examine_replicas(statuses or (), site.ports.clock.wall_ms())
     if data_dir is not None:
-        found += doctor.examine_directories(data_dir, key_directory(config, data_dir))
+        found += drill.examine_leftovers(data_dir)
+        found += revert.examine_leftovers(data_dir)
+        key_dir = key_directory(config, data_dir)
+        found += doctor.examine_directories(data_dir, key_dir)
+        found.append(doctor_keys.examine_tier(key_dir, doctor.file_system(key_dir)))
     return found
 
 
@@ -80,15 +95,63 @@ def deep(site: Site) -> list[Finding]:
     return reading.read(site.ports.engine, examined)
 
 
+def examine_pages(problems: Sequence[str]) -> list[Finding]:
+    """Return a finding for what the engine's verifier says of the store's pages, if anything."""
+    if not problems:
+        return []
+    evidence = f"{len(problems)} problems with pages: {'; '.join(problems[: check.SAMPLES])}"
+    return [Finding("store.pages", Severity.INTEGRITY, evidence, check.RESTORE)]
+
+
+def _verify(engine: Engine) -> list[str]:
+    return engine.verify() if isinstance(engine, LmdbEngine) else []
+
+
 async def examine(host: Host, arguments: Examine) -> Answer:
     """Look for problems, each with an id, a severity, evidence and a remedy."""
-    found = shallow(host.site, host.config, host.health.data_dir, host.replicas.statuses)
+    found = await _seen_twice(host)
+    found += _config(host)
     if host.identity is not None:
-        not_after = host.identity.identity.not_after
-        found += doctor.examine_certificate(not_after, host.site.ports.clock.wall_ms())
+        identity, now_ms = host.identity.identity, host.site.ports.clock.wall_ms()
+        found += doctor_listen.examine_certificate(identity, host.config, certificates.at(now_ms))
+        found += doctor_listen.examine_files(identity, host.config, now_ms)
+        found += await doctor_listen.examine_port(
+            host.addresses, identity, is_quic=host.config.quic.enabled
+        )
     if arguments.deep:
-        found += await trio.to_thread.run_sync(deep, host.site)
+        pages = examine_pages(await trio.to_thread.run_sync(_verify, host.site.ports.engine))
+        # What reads rows trusts the pages that they are on.
+        found += pages or await trio.to_thread.run_sync(deep, host.site)
+        host.health.examined(found, host.site.ports.clock.wall_ms())
     return {"findings": plain(found)}
+
+
+async def _seen_twice(host: Host) -> list[Finding]:
+    """Return what can be seen at once; of what a destruction shows for a moment, what stays."""
+
+    def look() -> list[Finding]:
+        statuses = host.replicas.statuses
+        return shallow(host.site, host.config, host.health.data_dir, statuses)
+
+    found = look()
+    if any(each.id in MOMENTARY for each in found):
+        await trio.sleep(AGAIN_SECONDS)
+        found = look()
+    return found
+
+
+def _config(host: Host) -> list[Finding]:
+    """Return a finding when the configuration file is not what the server uses."""
+    try:
+        changes = not_taken(host)
+    except ConfigError as error:
+        remedy = "Correct it: strongroom config check. The server would not start with it."
+        return [Finding("config.invalid", Severity.WARNING, str(error), remedy)]
+    if not changes:
+        return []
+    evidence = "not taken yet: " + ", ".join(each.setting.name for each in changes)
+    remedy = "See strongroom config diff; take it with strongroom reload, or restart."
+    return [Finding("config.not_taken", Severity.NOTICE, evidence, remedy)]
 
 
 OPERATIONS: Final[Mapping[str, Operation]] = {"doctor": Operation(Examine, examine)}

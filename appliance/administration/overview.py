@@ -9,6 +9,7 @@ from typing import Final
 from appliance.administration.contract import Answer, Arguments, Host, Operation
 from appliance.certificates import ca_fingerprint
 from appliance.config_text import effective
+from appliance.reload import Change, in_force, plan
 from appliance.version import program_version
 
 
@@ -40,7 +41,33 @@ async def status(host: Host, arguments: Arguments) -> Answer:
 async def show_config(host: Host, arguments: Arguments) -> Answer:
     """Return the configuration that the running server uses; it holds no secret."""
     del arguments
-    return {"config": effective(host.config)}
+    return {"config": effective(in_force(host))}
+
+
+async def diff(host: Host, arguments: Arguments) -> Answer:
+    """Return what in the configuration the server has not taken; empty without a file."""
+    del arguments
+    return {"changes": [each.as_json() for each in not_taken(host)]}
+
+
+def not_taken(host: Host) -> tuple[Change, ...]:
+    """Return how the configuration differs from what the server uses.
+
+    Raises ``ConfigError`` when it has a mistake.
+    """
+    return () if host.reread is None else plan(in_force(host), host.reread()).changes
+
+
+async def reload(host: Host, arguments: Arguments) -> Answer:
+    """Take the configuration and the certificate as they are now; all of it, or nothing."""
+    del arguments
+    done = host.reload()
+    until = host.health.certificate_until
+    return {
+        "changed": done.changed,
+        "waiting": done.waiting,
+        "certificate_until": "" if until is None else f"{until:%Y-%m-%dT%H:%M:%SZ}",
+    }
 
 
 async def metrics(host: Host, arguments: Arguments) -> Answer:
@@ -52,5 +79,7 @@ async def metrics(host: Host, arguments: Arguments) -> Answer:
 OPERATIONS: Final[Mapping[str, Operation]] = {
     "status": Operation(Arguments, status),
     "config.show": Operation(Arguments, show_config),
+    "config.diff": Operation(Arguments, diff),
+    "reload": Operation(Arguments, reload),
     "metrics": Operation(Arguments, metrics),
 }

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import msgspec
 import trio
 
 from appliance import replicas
@@ -14,12 +13,12 @@ from appliance.administration.contract import Answer, Arguments, Host, Operation
 from appliance.config import (
     FILE_NAME,
     Config,
-    ReplicasSection,
     key_directory,
     load,
     replica_directories,
 )
 from appliance.config_edit import with_setting, write_settings
+from appliance.reload import in_force
 from appliance.replicas import (
     STORE_DIRECTORY,
     Follower,
@@ -91,6 +90,23 @@ def prepare(
     return place
 
 
+def begin(
+    site: Site, config: Config, data_dir: Path, directory: Path, *, allow_same_device: bool
+) -> ReplicaStatus:
+    """Make a replica while no server runs: bring it in step, and name it in the configuration.
+
+    Raises as ``prepare`` and ``remember``, and what keeps the replica from following.
+    """
+    follower = Follower(
+        prepare(site, config, data_dir, directory, allow_same_device=allow_same_device)
+    )
+    status = attempt(site, follower)
+    if follower.failure is not None:
+        raise follower.failure
+    remember(data_dir, status.name, is_there=True)
+    return status
+
+
 def remember(data_dir: Path, name: str, *, is_there: bool) -> None:
     """Name a replica's directory in the configuration file, or no more.
 
@@ -146,12 +162,6 @@ def find(statuses: Sequence[ReplicaStatus], name: str) -> ReplicaStatus:
         if status.name == name:
             return status
     raise UnknownReplicaError("there is no key replica in this directory")
-
-
-def in_force(host: Host) -> Config:
-    """Return the configuration with the replicas that are followed now."""
-    named = tuple(status.name for status in host.replicas.statuses)
-    return msgspec.structs.replace(host.config, replicas=ReplicasSection(named))
 
 
 # --- operations of a running server ---------------------------------------------------------------

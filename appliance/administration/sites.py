@@ -71,12 +71,16 @@ async def status(host: Host, arguments: Arguments) -> Answer:
             "branches": approved,
         }
     state = lease.state_of(core.sites.mark, core.reading())
+    line = host.line
     until = certificates.site_identity(core).not_after
     return {
         "role": "branch",
         "organisation": headquarters.organisation,
         "name": headquarters.name,
         "addresses": list(headquarters.addresses),
+        "line": line.headquarters if line else "",
+        "since_at": line.since or None if line else None,
+        "waiting": line.waiting if line else 0,
         "certificate_expires_at": int(until.timestamp() * 1000),
         "profile": core.sites.profile,
         "lease": state,

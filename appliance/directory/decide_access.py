@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TypeVar
+
 from appliance.context import Actor, Context, refuse
 from appliance.directory import limits, policy
 from appliance.directory.codes import HASH_BYTES
@@ -19,7 +22,7 @@ from appliance.directory.commands import (
     SetPassword,
 )
 from appliance.directory.decide_people import append
-from appliance.directory.model import Person
+from appliance.directory.model import Device, Invite, Person
 from appliance.directory.names import clean_text
 from appliance.directory.requests import is_public_key
 from appliance.directory.rights import acting, require, target
@@ -39,6 +42,9 @@ from store.ids import ID_BYTES
 from transports.wire import schema
 
 PASSWORD_CHANGED = "the password was changed"  # noqa: S105 - a reason
+T = TypeVar("T", Device, Invite)
+
+MAKING_ROOM = "too many devices are remembered"
 
 
 def create_invite(ctx: Context, command: CreateInvite) -> Invited:
@@ -60,6 +66,8 @@ def create_invite(ctx: Context, command: CreateInvite) -> Invited:
     invite = ctx.entropy.bytes(ID_BYTES)
     expires = ctx.now + command.valid_hours * limits.HOUR_MS
     body = InviteCreated(invite, command.code_hash, expires, ctx.actor.signed)
+    for old in _ending_first(person.invites.values(), limits.INVITES_KEPT - 1):
+        append(ctx, person.id, Kind.INVITE_CLOSED, InviteClosed(old.id, used=False))
     append(ctx, person.id, Kind.INVITE_CREATED, body)
     return Invited(invite, person.id, expires)
 
@@ -96,7 +104,7 @@ def accept_invite(ctx: Context, command: AcceptInvite) -> Accepted:
     ctx.actor = Actor(person.id, added.device)
     append(ctx, person.id, Kind.INVITE_CLOSED, InviteClosed(invite.id, used=True))
     _close_strangers_invites(ctx, person, invite.id)
-    append(ctx, person.id, Kind.DEVICE_ADDED, added)
+    _add(ctx, person, added)
     if command.verifier:
         append(ctx, person.id, Kind.PERSON_PASSWORD, PersonPassword(command.verifier))
     if command.public_key not in (b"", person.public_key):
@@ -119,7 +127,7 @@ def add_device(ctx: Context, command: AddDevice) -> Accepted:
     require_lease(ctx, Act.LOGIN)
     added = _device(ctx, person, command, policy.PASSWORD)
     ctx.actor = Actor(person.id, added.device)
-    append(ctx, person.id, Kind.DEVICE_ADDED, added)
+    _add(ctx, person, added)
     return Accepted(person.id, added.device, added.expires_ms)
 
 
@@ -131,7 +139,7 @@ def renew_token(ctx: Context, command: RenewToken) -> Accepted:
         raise refuse("person.disabled")
     added = _device(ctx, person, command, policy.SITE)
     _close_strangers_invites(ctx, person)
-    append(ctx, person.id, Kind.DEVICE_ADDED, added)
+    _add(ctx, person, added)
     return Accepted(person.id, added.device, added.expires_ms)
 
 
@@ -162,7 +170,7 @@ def set_password(ctx: Context, command: SetPassword) -> schema.Ok:
     _check_verifier(command.verifier)
     _close_strangers_invites(ctx, person)
     append(ctx, person.id, Kind.PERSON_PASSWORD, PersonPassword(command.verifier))
-    for device in person.live_devices(ctx.now):
+    for device in list(person.devices.values()):
         if device.method == policy.PASSWORD and device.id != ctx.actor.device:
             _revoke(ctx, person, device.id, PASSWORD_CHANGED)
     return schema.Ok(re=command.id)
@@ -192,10 +200,13 @@ def _site_only(ctx: Context) -> None:
 
 
 def _close_strangers_invites(ctx: Context, person: Person, used: bytes = b"") -> None:
-    """Close what is still open when a person enrols: from now on only they invite themselves."""
+    """Close what is still open when a person enrols: from now on only they invite themselves.
+
+    Also what seems to have expired: the clock that says so may be set right again.
+    """
     if person.is_enrolled:
         return
-    for invite in person.open_invites(ctx.now):
+    for invite in person.invites.values():
         if invite.id != used:
             append(ctx, person.id, Kind.INVITE_CLOSED, InviteClosed(invite.id, used=False))
 
@@ -224,8 +235,32 @@ def _device(
     if not known and len(live) >= limits.DEVICES_PER_PERSON:
         raise refuse("device.limit")
     device = command.device if known else ctx.entropy.bytes(ID_BYTES)
-    expires = ctx.now + ctx.directory.lifetimes.of(method, shared=shared).absolute_ms
-    return DeviceAdded(device, name, _hash(command.token_hash), expires, shared, method)
+    lifetime_ms = ctx.directory.lifetimes.of(method, shared=shared).absolute_ms
+    return DeviceAdded(
+        device,
+        name,
+        _hash(command.token_hash),
+        ctx.now + lifetime_ms,
+        shared,
+        method,
+        ctx.proven_ms,
+        ctx.proven_ms + lifetime_ms if ctx.proven_ms else 0,
+    )
+
+
+def _add(ctx: Context, person: Person, added: DeviceAdded) -> None:
+    """Append the device; where too many are remembered, those that end first make room."""
+    others = (each for each in person.devices.values() if each.id != added.device)
+    for old in _ending_first(others, limits.DEVICES_KEPT - 1):
+        body = DeviceRevoked(old.id, MAKING_ROOM, forgotten=True)
+        append(ctx, person.id, Kind.DEVICE_REVOKED, body)
+    append(ctx, person.id, Kind.DEVICE_ADDED, added)
+
+
+def _ending_first(known: Iterable[T], kept: int) -> list[T]:
+    """Return those that expire first, all but ``kept``."""
+    ordered = sorted(known, key=lambda each: (each.expires_ms, each.id))
+    return ordered[: max(0, len(ordered) - kept)]
 
 
 def _hash(value: bytes) -> bytes:

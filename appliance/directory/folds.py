@@ -2,6 +2,8 @@
 
 Folding is last-writer-wins by register and order, and only looks at the operation: folding
 all operations, or only the newest of each register in the same order, gives the same person.
+No wall clock takes part: what it says is over may not be. A device goes by time once so much of
+it is proven to have passed, an invitation only by an operation that closes it.
 That is why a change of state voids every device and invitation before it: when it is folded
 at start, what it ended may have been superseded already.
 """
@@ -66,17 +68,17 @@ def _home(person: Person, _op: Op, body: PersonHome) -> Person:
 
 
 def _device_added(person: Person, op: Op, body: DeviceAdded) -> Person:
-    now = op.received_ms
     device = Device(
         body.device,
         body.name,
         body.token_hash,
-        now,
+        op.received_ms,
         body.expires_ms,
         body.shared,
         body.method,
+        body.over_ms,
     )
-    kept = {each.id: each for each in person.devices.values() if now < each.expires_ms}
+    kept = {each.id: each for each in person.devices.values() if not each.is_over(body.proven_ms)}
     return replace(person, devices=frozen(kept | {device.id: device}), is_enrolled=True)
 
 
@@ -84,15 +86,15 @@ def _device_revoked(person: Person, _op: Op, body: DeviceRevoked) -> Person:
     device = person.devices.get(body.device)
     if device is None:
         return person
-    revoked = {device.id: replace(device, revoked=True)}
-    return replace(person, devices=frozen({**person.devices, **revoked}))
+    rest = {each.id: each for each in person.devices.values() if each.id != device.id}
+    if not body.forgotten:
+        rest[device.id] = replace(device, revoked=True)
+    return replace(person, devices=frozen(rest))
 
 
 def _invite_created(person: Person, op: Op, body: InviteCreated) -> Person:
-    now = op.received_ms
-    invite = Invite(body.invite, person.id, body.code_hash, now, body.expires_ms)
-    kept = {each.id: each for each in person.invites.values() if now < each.expires_ms}
-    return replace(person, invites=frozen(kept | {invite.id: invite}))
+    invite = Invite(body.invite, person.id, body.code_hash, op.received_ms, body.expires_ms)
+    return replace(person, invites=frozen({**person.invites, invite.id: invite}))
 
 
 def _invite_closed(person: Person, _op: Op, body: InviteClosed) -> Person:

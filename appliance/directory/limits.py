@@ -24,8 +24,14 @@ DEVICE_NAME_CHARACTERS: Final = 64
 DEVICES_PER_PERSON: Final = 64
 """Devices with a valid token at one time; password sessions count until they end."""
 
+DEVICES_KEPT: Final = 4 * DEVICES_PER_PERSON
+"""Devices remembered of a person, with those whose time may be over; what ends first makes room."""
+
 INVITES_PER_PERSON: Final = 10
 """Open invitations at one time."""
+
+INVITES_KEPT: Final = 2 * INVITES_PER_PERSON
+"""Invitations remembered of a person, with those whose time may be over."""
 
 INVITE_HOURS: Final = 72
 INVITE_HOURS_MAX: Final = 30 * 24

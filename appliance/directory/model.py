@@ -26,6 +26,7 @@ class Device:
     """A device of a person; times in Unix ms. ``token_hash`` is SHA-256 of its token.
 
     A revoked device is kept until it would have expired, so that its owner is told why.
+    ``over_ms`` is the proven time at which so much as its lifetime has passed; 0: not known.
     """
 
     id: bytes
@@ -35,11 +36,16 @@ class Device:
     expires_ms: int
     shared: bool
     method: str
+    over_ms: int = 0
     revoked: bool = False
 
     def is_live(self, now_ms: int) -> bool:
         """Tell whether its token is valid."""
         return not self.revoked and now_ms < self.expires_ms
+
+    def is_over(self, proven_ms: int) -> bool:
+        """Tell whether its time has passed, whatever the wall clock says or ever said."""
+        return 0 < self.over_ms <= proven_ms
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,7 @@ class Sessions:
     """The live sessions of this site, by person and device."""
 
     def __init__(self, lifetimes: Lifetimes | None = None) -> None:
-        self._lifetimes = lifetimes or Lifetimes()
+        self.lifetimes = lifetimes or Lifetimes()
         self._sessions: dict[int, Session] = {}
         self._by_person: dict[bytes, set[int]] = {}
         self._devices: dict[bytes, _Watched] = {}
@@ -113,7 +113,7 @@ class Sessions:
         if watched is None:
             watched = self._devices[device.id] = _Watched(person, device.id)
             self._devices_of.setdefault(person, set()).add(device.id)
-        idle_ms = self._lifetimes.of(device.method, shared=device.shared).idle_ms
+        idle_ms = self.lifetimes.of(device.method, shared=device.shared).idle_ms
         watched.idle = None if idle_ms is None else idle_ms / 1000
         watched.expires = now + (device.expires_ms - wall_ms) / 1000
         watched.last = now

@@ -113,8 +113,9 @@ def run(core: Core, ctx: Context, command: EndFound) -> Ended:
 
 
 def _expect_ready(core: Core, ctx: Context, known: Request) -> None:
-    known.approval.run(ctx.now, known.body.dry_run, known.body.records)
-    left_ms = (decide_requests.ready_ms(core, known) or 0) - ctx.now
+    now_ms = decide_requests.now_ms(core)
+    known.approval.run(now_ms, known.body.dry_run, known.body.records)
+    left_ms = (decide_requests.ready_ms(core, known) or 0) - now_ms
     if left_ms > 0:
         raise refuse("approval.cooling", after=left_ms / MS_PER_SECOND)
     if core.disposal.is_jumping(core.reading()):

@@ -5,6 +5,9 @@ it can be approved are fixed then, and the digest over all of that is what the s
 signs (``appliance.policy.approvals``). Acts that the site can carry out by itself, in one
 transaction, stand in ``PERFORM``: they happen with the approval, or once their cooling-off is
 over. The others are begun by an officer.
+
+Cooling-offs and expiries count by a time that no wall clock moves (``now_ms``): whoever sets that
+of the machine, in one leap or in steps too small to be noticed, shortens no wait.
 """
 
 from __future__ import annotations
@@ -70,7 +73,7 @@ def propose(
     policy = core.disposal.policies.current
     number = numbers.take(ctx.txn, "request")
     cooling_ms = policy.cooling_ms if approvals.ACTS[act].has_cooling else 0
-    expires_ms = ctx.now + policy.expires_ms
+    expires_ms = now_ms(core) + policy.expires_ms
     digest = approvals.digest(
         act, arguments, dry_run, records, cooling_ms, expires_ms, number, core.log.node
     )
@@ -142,40 +145,48 @@ def settle(core: Core, ctx: Context, command: Settle) -> None:
     for request in list(core.disposal.requests.values()):
         if not request.is_open:
             continue
-        if request.approval.state is State.OPEN and ctx.now >= request.approval.expires_ms:
+        if _is_late(core, request):
             close(ctx, request, State.EXPIRED, "")
-        elif is_ready(core, request, ctx.now) and request.body.act in PERFORM:
+        elif is_ready(core, request) and request.body.act in PERFORM:
             _perform(core, ctx, request)
 
 
-def needs_settling(core: Core, now_ms: int) -> bool:
+def needs_settling(core: Core) -> bool:
     """Tell whether ``settle`` would do anything now; O(requests)."""
     return any(
         request.is_open
-        and (
-            (request.approval.state is State.OPEN and now_ms >= request.approval.expires_ms)
-            or (is_ready(core, request, now_ms) and request.body.act in PERFORM)
-        )
+        and (_is_late(core, request) or (is_ready(core, request) and request.body.act in PERFORM))
         for request in core.disposal.requests.values()
     )
+
+
+def now_ms(core: Core) -> int:
+    """Return the time by which requests wait and expire, in Unix ms."""
+    return core.disposal.counted_ms(core.reading())
+
+
+def _is_late(core: Core, request: Request) -> bool:
+    approval = request.approval
+    return approval.state is State.OPEN and now_ms(core) >= approval.expires_ms
 
 
 def ready_ms(core: Core, request: Request) -> int | None:
     """Return when a request may be carried out (Unix ms); None unless it is approved.
 
-    When two people confirm the clock, a cooling-off begins again: nobody knows how much of it
-    has passed.
+    When two people confirm the clock, or time is proven for the first time, a cooling-off begins
+    again: nobody knows how much of it has passed.
     """
     at_ms, cooling_ms = request.approval.ready_ms, request.approval.cooling_ms
     if at_ms is None or not cooling_ms:
         return at_ms
-    return max(at_ms, core.disposal.confirmed_ms + cooling_ms)
+    begun_ms = max(core.disposal.confirmed_ms, core.disposal.counted_since_ms)
+    return max(at_ms, begun_ms + cooling_ms)
 
 
-def is_ready(core: Core, request: Request, now_ms: int) -> bool:
+def is_ready(core: Core, request: Request) -> bool:
     """Tell whether a request is approved and its cooling-off over; not while the clock jumps."""
     at_ms = ready_ms(core, request)
-    if at_ms is None or now_ms < at_ms:
+    if at_ms is None or now_ms(core) < at_ms:
         return False
     return not request.approval.cooling_ms or not core.disposal.is_jumping(core.reading())
 
@@ -196,18 +207,19 @@ def close(ctx: Context, request: Request, outcome: State, reason: str) -> None:
 
 
 def _agree(core: Core, ctx: Context, officer: Person, request: Request) -> tuple[Request, bool]:
-    request.approval.approve(officer.id, officer.public_key, ctx.now)
+    agreed_ms = now_ms(core)
+    request.approval.approve(officer.id, officer.public_key, agreed_ms)
     first = core.directory.person(request.approval.person)
     askers = ASKERS.get(request.body.act, rights.OFFICER)
     if first is None or not first.is_active or not first.roles & askers:
         raise refuse("approval.requester_gone")
     if request.body.dry_run and request.signed is None:
         raise refuse("approval.unsigned")
-    body = RequestApproved(request.number, officer.public_key, ctx.actor.signed, ctx.now)
+    body = RequestApproved(request.number, officer.public_key, ctx.actor.signed, agreed_ms)
     ctx.append(Kind.REQUEST_APPROVED, body, stream=AUDIT_STREAM)
     agreed = core.disposal.requests[request.number]
     perform = PERFORM.get(request.body.act)
-    if perform is None or not is_ready(core, agreed, ctx.now):
+    if perform is None or not is_ready(core, agreed):
         return agreed, False
     perform(core, ctx, agreed)
     close(ctx, agreed, State.DONE, "")

@@ -45,9 +45,13 @@ def request(core: Core, ctx: Context, command: RequestReview) -> Requested:
 
 
 def until_ms(request: Request) -> int:
-    """Return when an approved review ends, in Unix ms."""
+    """Return when an approved review ends, in Unix ms as requests count them."""
     arguments = msgspec.json.decode(request.body.arguments, type=dict[str, Any])
     return request.approval.approved_ms + int(arguments["hours"]) * HOUR_MS
+
+
+def _is_over(core: Core, request: Request) -> bool:
+    return decide_requests.now_ms(core) >= until_ms(request)
 
 
 def authority(core: Core, ctx: Context, number: int) -> Predicate:
@@ -59,7 +63,7 @@ def authority(core: Core, ctx: Context, number: int) -> Predicate:
     known = decide_requests.known(core, number, ACT)
     if known.approval.state is State.OPEN:
         raise refuse("approval.unapproved")
-    if known.approval.state is not State.APPROVED or ctx.now >= until_ms(known):
+    if known.approval.state is not State.APPROVED or _is_over(core, known):
         raise refuse("review.over")
     if ctx.actor.person not in (known.approval.person, known.approval.approver):
         raise refuse("permission.denied")

@@ -137,12 +137,13 @@ def begin(core: Core, ctx: Context, command: RunFound) -> RunStarted:
     known = decide_requests.known(core, command.command.request, *ORDERED)
     approved = scope.order(ctx.txn, known.number)
     is_within = approved.issuperset(command.places)
+    now_ms = decide_requests.now_ms(core)
     now = known.approval.run(
-        ctx.now, dry_run(command.places), len(command.places), is_within=is_within
+        now_ms, dry_run(command.places), len(command.places), is_within=is_within
     )
     if decide_clock.proven_ms(core) is None:
         raise refuse("clock.unproven")
-    left_ms = (decide_requests.ready_ms(core, known) or 0) - ctx.now
+    left_ms = (decide_requests.ready_ms(core, known) or 0) - now_ms
     if left_ms > 0:
         raise refuse("approval.cooling", after=left_ms / MS_PER_SECOND)
     if now.state is State.OUTGROWN:
@@ -268,7 +269,7 @@ def requests(core: Core, ctx: Context, command: ListRequests) -> Requests:
     reading.note(ctx, "requests")
     return Requests(
         tuple(
-            _request_item(core, each, ctx.now)
+            _request_item(core, each)
             for each in core.disposal.requests.values()
             if command.closed or each.is_open
         )
@@ -313,10 +314,10 @@ def _site_item(answer: SiteAnswer) -> SiteItem:
     return SiteItem(answer.name, answer.state, answer.destroyed, answer.held_back, answer.absent)
 
 
-def _request_item(core: Core, asked: Request, now_ms: int) -> RequestItem:
+def _request_item(core: Core, asked: Request) -> RequestItem:
     body, approval = asked.body, asked.approval
     state = approval.state.value
-    if approval.state is State.APPROVED and decide_requests.is_ready(core, asked, now_ms):
+    if approval.state is State.APPROVED and decide_requests.is_ready(core, asked):
         state = "ready"
     return RequestItem(
         body.request,

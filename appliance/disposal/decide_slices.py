@@ -90,6 +90,7 @@ def slice_(core: Core, ctx: Context, command: Slice) -> SliceDone:
     if not piece.locators:
         return SliceDone(command.run, taken, 0, piece.held_back)
     for seed in ledgering.spent_seeds(core, ctx.txn):
+        piece.parts.append(seed.id)
         piece.locators += gather.destroy(
             core, ctx.txn, Group((seed,)), keep_envelopes=False, now_ms=ctx.now
         )
@@ -144,8 +145,7 @@ def _is_erased(core: Core, ctx: Context, number: int, op: Op) -> bool:
         return False
     if op.stream.kind is StreamKind.PERSON:
         return op.stream.id == person
-    device = core.streams.pseudonym(op.stream)
-    return device is not None and (op.origin, op.id.seq) in gather.erased(core, ctx.txn, person)
+    return gather.is_device_of(core, ctx.txn, person, op.stream.id)
 
 
 def _is_swept(core: Core, ctx: Context, judge: Judge, op: Op, proven_ms: int) -> bool:

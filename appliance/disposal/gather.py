@@ -20,7 +20,7 @@ from store.feeds import FEED_ROW
 from store.ids import OpId, Stream, StreamKind
 from store.oplog import Op, UnknownOpError
 from store.skeleton import OpClass
-from store.tables import FEED, HEAD, TARGET
+from store.tables import FEED, HEAD, REGISTER, TARGET
 from store.vault import Locator
 
 if TYPE_CHECKING:
@@ -89,20 +89,26 @@ def above(core: Core, reader: Reader, op: Op) -> Iterator[Op]:
 def erased(core: Core, reader: Reader, person: bytes) -> list[Place]:
     """Return the places of what the directory knows of a person and of their devices.
 
-    The devices first: who they belong to is known as long as the person is.
+    Every device that they ever had, and those first: whose they are is told by registers that
+    go with the person. O(devices + operations).
     """
-    streams = []
-    known = core.directory.person(person)
-    if known is not None:
-        streams += [Stream(StreamKind.DEVICE, device) for device in known.devices]
-    streams.append(Stream(StreamKind.PERSON, person))
-    places = []
-    for stream in streams:
-        pseudonym = core.streams.pseudonym(stream)
-        if pseudonym is not None:
-            rows = reader.range(*FEED.span(pseudonym))
-            places += [FEED_ROW.unpack(value)[:2] for _, value in rows]
-    return places
+    own = core.streams.pseudonym(Stream(StreamKind.PERSON, person))
+    if own is None:
+        return []
+    rows = reader.range(*REGISTER.span(own, Kind.DEVICE_ADDED))
+    feeds = [*(REGISTER.columns(key)[2] for key, _ in rows), own]
+    return [
+        FEED_ROW.unpack(value)[:2] for feed in feeds for _, value in reader.range(*FEED.span(feed))
+    ]
+
+
+def is_device_of(core: Core, reader: Reader, person: bytes, device: bytes) -> bool:
+    """Tell whether a device is one that a person ever had, and is not erased yet; O(1)."""
+    own = core.streams.pseudonym(Stream(StreamKind.PERSON, person))
+    item = core.streams.pseudonym(Stream(StreamKind.DEVICE, device))
+    if own is None or item is None:
+        return False
+    return reader.get(REGISTER.key(own, Kind.DEVICE_ADDED, item)) is not None
 
 
 def drop_head(txn: Txn, feed: int) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from appliance.context import refuse
 from appliance.disposal import decide_clock, decide_requests, planner, remains, selection
 from appliance.disposal.commands import (
     EndAsked,
@@ -39,8 +40,9 @@ Prepared = OrderFound | RunFound | EndAsked | EndFound
 def prepare(core: Core, reader: Reader, command: Any) -> Prepared:
     """Return the command with what it means now; any thread, O(records looked at).
 
-    Raises ``Refusal`` for people, conversations and requests that there are not, and
-    ``StaleSnapshotError`` as reading does.
+    Raises ``Refusal`` for people, conversations and requests that there are not, "selection.named"
+    for an erasure that names somebody otherwise than by id, and ``StaleSnapshotError`` as reading
+    does.
     """
     if isinstance(command, RequestDecommission):
         return remains.asked(core, reader, command)
@@ -48,6 +50,8 @@ def prepare(core: Core, reader: Reader, command: Any) -> Prepared:
         return remains.found(core, reader, command)
     proven_ms = decide_clock.proven_ms(core)
     if isinstance(command, RequestDestruction):
+        if command.erase and not selection.names_by_id(command.selection):
+            raise refuse("selection.named")
         predicate = selection.resolve(core, command.selection)
         found = planner.ordered(core, reader, predicate, proven_ms, _EVERYTHING)
         return OrderFound(command, found.places, found.held, found.young)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from appliance.context import refuse
+from appliance.directory.names import ID_PREFIX
 from appliance.disposal.commands import Selection
 from appliance.policy import predicate as predicates
 from appliance.policy.predicate import Predicate
@@ -32,6 +33,11 @@ def resolve(core: Core, selection: Selection) -> Predicate:
     if predicates.problems(predicate):
         raise refuse("selection.invalid")
     return predicate
+
+
+def names_by_id(selection: Selection) -> bool:
+    """Tell whether people are named by id alone, so that what was signed keeps no name."""
+    return all(who.startswith(ID_PREFIX) for who in selection.persons)
 
 
 def named(core: Core, predicate: Predicate) -> Selection:
@@ -62,9 +68,9 @@ def _person(core: Core, who: str) -> bytes:
     known = core.directory.refer(who)
     if known is not None:
         return known.id
-    if who.startswith("id:") and len(who) == len("id:") + 2 * ID_BYTES:
+    if who.startswith(ID_PREFIX) and len(who) == len(ID_PREFIX) + 2 * ID_BYTES:
         try:
-            return bytes.fromhex(who.removeprefix("id:"))
+            return bytes.fromhex(who.removeprefix(ID_PREFIX))
         except ValueError:
             pass
     raise refuse("person.unknown")

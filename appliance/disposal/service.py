@@ -243,8 +243,7 @@ class Disposal:
     async def _watch(self) -> None:
         await self._watch_clock()
         await self._watch_ledger()
-        wall_ms = self._core.reading().wall_ms
-        if decide_requests.needs_settling(self._core, wall_ms):
+        if decide_requests.needs_settling(self._core):
             await self._execute(SITE, Settle())
 
     async def _watch_clock(self) -> None:

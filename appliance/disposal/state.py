@@ -45,7 +45,7 @@ from appliance.policy import approvals
 from appliance.policy import predicate as predicates
 from appliance.policy.approvals import Approval
 from appliance.policy.born import BornBounds
-from appliance.policy.clock import NONE, Anchored, Clock, Reading, State
+from appliance.policy.clock import NONE, SYSTEM, Anchored, Clock, Reading, State
 from appliance.policy.holds import Holds
 from appliance.policy.policies import Policies
 from appliance.policy.predicate import Predicate
@@ -161,6 +161,8 @@ class Disposal:
         """What headquarters orders its branches to destroy, and what they answer."""
         self.hold_pos = 0
         """Where the newest hold or release stands in the order of arrival here."""
+        self._started = Clock(NONE)
+        """A clock of this process alone, for where nothing was ever proven."""
         self._anchor: ClockAnchor | None = None
         self._changed: ClockChanged | None = None
         self._seen: Reading | None = None
@@ -181,6 +183,24 @@ class Disposal:
         """
         found = bisect_left(self._positions, pos)
         return calendar.day_of(self._raw_ms[found - 1]) if found else 0
+
+    @property
+    def anchored_ms(self) -> int:
+        """The proven time of the newest anchor; 0 when there is none. It never goes back."""
+        return self._raw_ms[-1] if self._raw_ms else 0
+
+    def counted_ms(self, reading: Reading) -> int:
+        """Return the time by which people wait, and may read (Unix ms); no wall clock moves it.
+
+        Proven time, also while destruction is suspended; where nothing was ever proven, the wall
+        clock at the start of this process and its uptime since.
+        """
+        return self.clock.lower_ms(reading) or self._started.lower_ms(reading)
+
+    @property
+    def counted_since_ms(self) -> int:
+        """Since when that time goes on without a break; before it, nobody knows how long it was."""
+        return self._raw_ms[0] if self._raw_ms else self._started.wall_ms
 
     def born_hi(self, pos: int) -> int | None:
         """Return when the operation at ``pos`` was there at the latest; None: not known yet."""
@@ -237,6 +257,7 @@ class Disposal:
 
     def wake(self, reading: Reading) -> None:
         """Begin the clock of this process from what the log says; before anything is decided."""
+        self._started = Clock(SYSTEM).observe(reading).clock
         source, anchor = self.policies.current.clock, self._anchor
         if anchor is None:
             self.clock = Clock(source)

@@ -22,6 +22,7 @@ from appliance.blame import blame
 from appliance.context import SITE, Actor, Outcome
 from appliance.core import Core
 from appliance.directory.commands import RevokeDevice
+from appliance.directory.policy import Lifetimes
 from appliance.directory.sessions import PASSIVE, Ended, Reason, Session, Sessions
 from appliance.gateway import queries
 from appliance.gateway.catchup import CatchUp
@@ -155,6 +156,13 @@ class Gateway:
         self.fanout = Fanout(self.roster, core.conversations)
         self.catch_up = CatchUp(core, engine, self.fanout)
         self.counters = Counters()
+        self.line: schema.Site | None = None
+        """This branch's line to headquarters as told last; None at headquarters."""
+
+    def change(self, limits: schema.Limits, lifetimes: Lifetimes) -> None:
+        """Give sessions that begin from now on other limits and another life."""
+        self._limits = limits
+        self._sessions.lifetimes = lifetimes
 
     def _watch_devices(self) -> None:
         """Let the idle time of every sign-in begin anew: nobody knows what was before."""
@@ -341,6 +349,8 @@ class Gateway:
                 self._refuse(client, error, None)
         self.catch_up.follow(client, pos)
         self.fanout.present(client)
+        if self.line is not None:
+            self.fanout.reply(client, self.line)
 
     # --- signing in -----------------------------------------------------------------------------
 
@@ -395,6 +405,12 @@ class Gateway:
             self._end(ended.sessions, "auth.expired")
             self._void(ended)
         self.fanout.flush_due(now)
+        self._wake()
+
+    def tell_line(self, site: schema.Site) -> None:
+        """Tell everybody, and whoever comes, how this branch's line to headquarters is."""
+        self.line = site
+        self.fanout.line(site)
         self._wake()
 
     def _void(self, ended: Ended) -> None:

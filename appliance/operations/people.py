@@ -100,6 +100,9 @@ class DeviceAdded(BodyStruct, frozen=True):
     """A device: id, name, SHA-256 of its token, expiry (Unix ms, 0: policy), and how it came.
 
     ``method`` is invite or password; a password device's token is a session of at most 12 h.
+    ``proven_ms`` is the time that was proven then, ``over_ms`` the one at which so much as the
+    token's lifetime has passed: both Unix ms, 0 where nothing was proven. Devices that are over
+    by then are forgotten.
     """
 
     device: bytes
@@ -108,14 +111,17 @@ class DeviceAdded(BodyStruct, frozen=True):
     expires_ms: int
     shared: bool
     method: str
+    proven_ms: int = 0
+    over_ms: int = 0
 
 
 class DeviceRevoked(BodyStruct, frozen=True):
-    """The device's token is void from now on."""
+    """The device's token is void from now on; ``forgotten`` to make room for another one."""
 
     device: bytes
     reason: str = ""
     signed: Signed = UNSIGNED
+    forgotten: bool = False
 
 
 class InviteCreated(BodyStruct, frozen=True):

@@ -73,8 +73,8 @@ class RequestSigned(BodyStruct, frozen=True):
 class RequestApproved(BodyStruct, frozen=True):
     """The second person agrees; ``public_key`` is the key that signed.
 
-    ``approved_ms`` is the wall clock then (Unix ms). The operation's own time may be far ahead of
-    it: that never goes back once a wall clock was.
+    ``approved_ms`` is the time then (Unix ms) as cooling-offs count it: proven time. The
+    operation's own time may be far ahead of it: that never goes back once a wall clock was.
     """
 
     request: int

@@ -52,3 +52,6 @@ LEASE_ASK_SECONDS: Final = 3_600.0
 
 LEASE_MARK_SECONDS: Final = 600.0
 """How often a branch notes the age of its lease for the next start."""
+
+LINE_SECONDS: Final = 5.0
+"""How often people at a branch are told how many operations wait for headquarters."""

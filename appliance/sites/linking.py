@@ -14,6 +14,8 @@ from typing import Any, Final
 
 from appliance.context import SITE, Actor
 from appliance.core import Core
+from appliance.sites import pending
+from appliance.sites.backlog import Backlog
 from appliance.sites.link_commands import NoteHistory
 from appliance.sites.replica import BranchReplica, HeadquartersReplica
 from store.engine.contract import Engine
@@ -22,7 +24,7 @@ from store.ids import Stream
 from store.ports import Clock, Entropy
 from sync import driver, session
 from sync.driver import Driver
-from sync.pieces import NUMBERED, Lane
+from sync.pieces import NUMBERED, Cursors
 from sync.reception import Reception
 
 logger = logging.getLogger("strongroom.link")
@@ -96,7 +98,7 @@ class Links:
         )
         self.reception = Reception(self.site)
         self._upstream: Driver | None = None
-        self._durable = dict.fromkeys(NUMBERED, 0)
+        self._backlog: Backlog | None = None
         self._questions: dict[int, Stream] = {}
 
     def changed(self) -> None:
@@ -108,10 +110,18 @@ class Links:
 
     @property
     def waiting(self) -> int:
-        """How many of this branch's operations headquarters does not have yet, at most."""
+        """How many of this branch's operations headquarters does not have yet.
+
+        Before the first link since the start that is an estimate: what headquarters has confirmed
+        of lane CONTROL stands for all lanes.
+        """
         if not self._core.sites.is_branch:
             return 0
-        return max(0, self._core.log.head.seq - min(self._durable.values()))
+        with self._engine.snapshot() as reader:
+            if self._backlog is None:
+                self._backlog = Backlog(pending.confirmed(reader, self._core.log))
+            self._backlog.look(reader, self._core.log.head.origin)
+        return len(self._backlog)
 
     @property
     def acknowledged(self) -> int:
@@ -152,8 +162,9 @@ class Links:
             case session.Up():
                 self._came_up(link, node, effect)
             case session.Acknowledged(lane, cursor):
-                if link is self._upstream:
-                    self._durable[lane] = cursor
+                if link is self._upstream and self._backlog is not None:
+                    self._backlog.acknowledged(lane, cursor)
+                    self._changed()
             case session.Deliver(note):
                 take = self.notes.get(note.kind)
                 if take is not None:
@@ -170,8 +181,12 @@ class Links:
         if self._core.sites.is_branch:
             self._upstream = link
             self._questions.clear()
-            if up.peer.peer == self._core.log.own:
-                self._durable = dict(zip(NUMBERED, up.peer.cursors, strict=True))
+            known = up.peer.cursors if up.peer.peer == self._core.log.own else Cursors()
+            self._backlog = Backlog(min(known))
+            with self._engine.snapshot() as reader:
+                self._backlog.look(reader, self._core.log.head.origin)
+            for lane, cursor in zip(NUMBERED, known, strict=True):
+                self._backlog.acknowledged(lane, cursor)
             self._ask()
         self._changed()
 
@@ -215,6 +230,3 @@ class Links:
             self._ask()
 
         self._spawn(note)
-
-
-__all__ = ["Lane", "LinkState", "Links", "Note"]

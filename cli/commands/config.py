@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +14,9 @@ from appliance.config import FILE_NAME, ConfigError, Loaded, load_file
 from cli.options import PATH, Group, subcommand
 from cli.output import emit_json, say
 from cli.places import data_directory
+
+if TYPE_CHECKING:
+    from appliance.config import Config
 
 
 @click.group(cls=Group)
@@ -40,7 +45,7 @@ def check(data: Path | None, file: Path | None, as_json: bool) -> None:
     """Tell every mistake of the configuration; status 78 when there is one."""
     where = data_directory(data)
     try:
-        configuration(where, file)
+        expect_certificate(configuration(where, file).config, where)
     except ConfigError as error:
         if as_json:
             found = [vars_of(problem) for problem in error.problems]
@@ -52,6 +57,29 @@ def check(data: Path | None, file: Path | None, as_json: bool) -> None:
         emit_json("config.check", {"ok": True, "problems": []})
     else:
         say("The configuration is right.")
+
+
+def expect_certificate(config: Config, data: Path) -> None:
+    """Raise ``ConfigError`` when the files of an own certificate cannot be used together, now.
+
+    Names without a slash may be systemd credentials, which only the service has: those are
+    judged only when they are there.
+    """
+    from appliance.config import Problem
+    from appliance.reload import own_identity
+    from cli.offline import in_force
+    from transports.certificates import CertificateError
+
+    tls = in_force(config, data).tls
+    named = (config.tls.certificate, config.tls.key)
+    files = (Path(tls.certificate), Path(tls.key))
+    if not all("/" in name or path.exists() for name, path in zip(named, files, strict=True)):
+        return
+    if tls.certificate:
+        try:
+            own_identity(in_force(config, data), int(time.time() * 1000))
+        except CertificateError as error:
+            raise ConfigError([Problem("tls.certificate", str(error), error.hint)]) from None
 
 
 def vars_of(problem: Any) -> dict[str, str]:
@@ -87,18 +115,75 @@ def show(
 
 
 def _show_running(data: Path, *, as_json: bool) -> None:
-    from appliance.config_text import to_toml
+    from appliance.config import SETTINGS
+    from appliance.config_text import effective, to_toml
+
+    config = running_configuration(data)
+    if as_json:
+        emit_json("config.running", {"config": effective(config)})
+        return
+    for name, setting in SETTINGS.items():
+        say(f"{name} = {to_toml(setting.of(config))}")
+
+
+@subcommand(config, "diff", example="strongroom config diff --json")
+@click.argument("other", type=PATH, required=False)
+def diff(data: Path | None, other: Path | None, as_json: bool) -> None:
+    """Show what in the configuration the running server has not taken yet.
+
+    With OTHER: what would change with that file in place of the one in --data. Each difference
+    tells whether `strongroom reload` takes it, or a restart. Status 1 when there is one, 78 when
+    a file has a mistake.
+    """
+    from cli.exits import Exit
+
+    where = data_directory(data)
+    changes = _not_taken(where) if other is None else _between_files(where, other)
+    if as_json:
+        emit_json("config.diff", {"changes": changes})
+    else:
+        _say_changes(changes)
+    if changes:
+        click.get_current_context().exit(int(Exit.FAILED))
+
+
+def _not_taken(data: Path) -> list[dict[str, Any]]:
+    """Ask the server, which knows its flags and environment."""
     from cli.admin import AdminSocket
 
     with AdminSocket(data) as server:
-        answer = server.ask("config.show")
-    if as_json:
-        emit_json("config.running", answer)
-        return
-    for section, keys in answer["config"].items():
-        for key, value in keys.items():
-            plain = tuple(value) if isinstance(value, list) else value
-            say(f"{section}.{key} = {to_toml(plain)}")
+        changes: list[dict[str, Any]] = server.ask("config.diff")["changes"]
+    return changes
+
+
+def _between_files(data: Path, other: Path) -> list[dict[str, Any]]:
+    from appliance.reload import plan
+    from cli.offline import in_force
+
+    old = in_force(configuration(data).config, data)
+    new = in_force(configuration(data, other).config, data)
+    return [each.as_json() for each in plan(old, new).changes]
+
+
+def running_configuration(data: Path) -> Config:
+    """Return what the running server uses; raises ``CliError``."""
+    import msgspec
+
+    from appliance.config import Config
+    from cli.admin import AdminSocket
+
+    with AdminSocket(data) as server:
+        return msgspec.convert(server.ask("config.show")["config"], Config)
+
+
+def _say_changes(changes: Sequence[dict[str, Any]]) -> None:
+    from appliance.config_text import to_toml
+
+    for each in changes:
+        old, new = to_toml(each["old"]), to_toml(each["new"])
+        say(f"{each['name']}: {old} -> {new}    # {each['takes']}")
+    if not changes:
+        say("No difference.")
 
 
 @subcommand(config, "example", example="strongroom config example > strongroom.toml")

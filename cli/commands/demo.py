@@ -13,7 +13,7 @@ from cli.commands.config import configuration
 from cli.commands.init import write_private
 from cli.commands.serve import LISTEN, Announcement, listen_flags
 from cli.errors import CliError
-from cli.offline import open_site, process_lock
+from cli.offline import in_force, open_site, process_lock
 from cli.options import command
 from cli.places import DEMO_DATA, DEMO_KEYS
 
@@ -40,7 +40,12 @@ def demo(data: Path | None, listen: str | None, as_json: bool) -> None:
     with process_lock(where):
         if not (where / FILE_NAME).exists():
             _write_config(where, listen or DEFAULT_LISTEN)
-        config = configuration(where, flags=listen_flags(listen)).config
+        flags = listen_flags(listen)
+
+        def read() -> Config:
+            return in_force(configuration(where, flags=flags).config, where)
+
+        config = read()
         _require_port(config)
         logs.configure(config.log.format, config.log.level)
         refused = harden()
@@ -52,7 +57,7 @@ def demo(data: Path | None, listen: str | None, as_json: bool) -> None:
         except BaseException:
             site.close()
             raise
-        run(site, config, where, Announcement(where, as_json, refused, _next_step()))
+        run(site, config, where, Announcement(where, as_json, refused, _next_step()), read)
 
 
 def _write_config(data: Path, listen: str) -> None:

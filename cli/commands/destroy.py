@@ -17,7 +17,7 @@ from cli.output import emit_json, say, table
 from cli.places import data_directory
 from cli.reasons import giving_reason
 from cli.requests import add_request_commands, requested, sign_own
-from cli.selection import selecting
+from cli.selection import by_id, selecting
 from cli.signing import Person, SignedSession
 from cli.wording import CAUSES, RUN_STATES, stamp, word
 
@@ -69,7 +69,7 @@ def ask(
         raise click.UsageError("--erase needs --person")
     runs.looking("Looking for what would end now")
     with SignedSession(who, data, timeout=runs.LOOKING_SECONDS) as session:
-        command = RequestDestruction(selection, reason, erase)
+        command = RequestDestruction(by_id(session.server, selection), reason, erase)
         answer = session.request("destroy.request", command)
         sign_own(session, answer["request"])
     if as_json:

@@ -11,6 +11,7 @@ from cli.admin import AdminSocket
 from cli.options import Group, acting, subcommand
 from cli.output import emit_json, say, table
 from cli.places import data_directory
+from cli.selection import id_of
 from cli.signing import Person, SignedSession
 
 
@@ -61,7 +62,8 @@ def assign(
     if nobody == bool(login):
         raise click.UsageError("give a login, or --nobody")
     with SignedSession(who, data) as session:
-        session.request("duty.assign", AssignDuty(name, login or ""))
+        holder = id_of(session.server, login) if login else ""
+        session.request("duty.assign", AssignDuty(name, holder))
     answer = {"duty": name, "holder": login or ""}
     _done("assign", answer, f"duty:{name} is held by {login or 'nobody'}.", as_json=as_json)
 
@@ -87,7 +89,8 @@ def chain(
     from appliance.messaging.commands import SetChain
 
     with SignedSession(who, data) as session:
-        session.request("duty.chain", SetChain(name, logins, step_seconds))
+        people = tuple(id_of(session.server, login) for login in logins)
+        session.request("duty.chain", SetChain(name, people, step_seconds))
     answer = {"duty": name, "chain": list(logins), "step_seconds": step_seconds}
     _done(
         "chain", answer, f"duty:{name} goes on to {', '.join(logins) or 'nobody'}.", as_json=as_json
@@ -103,7 +106,7 @@ def handover(data: Path | None, who: Person, name: str, login: str, as_json: boo
     from appliance.messaging.commands import HandOver
 
     with SignedSession(who, data) as session:
-        session.request("duty.handover", HandOver(name, login))
+        session.request("duty.handover", HandOver(name, id_of(session.server, login)))
     answer = {"duty": name, "holder": login}
     _done("handover", answer, f"duty:{name} is held by {login}.", as_json=as_json)
 

@@ -15,7 +15,7 @@ from cli.exits import Exit
 from cli.exports import EML, JSONL, Answer, begin, open_sink, options_of, run, state_file
 from cli.options import PATH, Group, acting, subcommand
 from cli.output import emit_json, note, say
-from cli.selection import CONVERSATION_ID, MOMENT
+from cli.selection import CONVERSATION_ID, MOMENT, by_id
 from cli.signing import Person, SignedSession
 
 if TYPE_CHECKING:
@@ -141,9 +141,10 @@ def write(
     state, by_day = begin(out, options, resume=resume), form == EML
 
     with SignedSession(who, data) as session:
+        named = by_id(session.server, selection)
 
         def ask(after: str) -> dict[str, Any]:
-            page = Page(request, selection, after, by_day=by_day, reason=reason)
+            page = Page(request, named, after, by_day=by_day, reason=reason)
             return session.request("evidence.page", page)
 
         try:

@@ -12,7 +12,7 @@ from cli.errors import CliError
 from cli.options import Group, acting, subcommand
 from cli.output import emit_json, printable, say, table
 from cli.reasons import giving_reason
-from cli.selection import in_words, selecting
+from cli.selection import by_id, in_words, selecting
 from cli.signing import Person, SignedSession
 from cli.wording import stamp, utc
 
@@ -52,7 +52,8 @@ def place(
     from appliance.disposal.commands import PlaceHold
 
     with SignedSession(who, data) as session:
-        answer = session.request("hold.place", PlaceHold(name, selection, reason))
+        named = by_id(session.server, selection)
+        answer = session.request("hold.place", PlaceHold(name, named, reason))
     if as_json:
         emit_json("hold.place", answer)
     else:

@@ -6,7 +6,7 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +16,10 @@ from cli.offline import Issued, invite, own_addresses, process_lock, wrap_for
 from cli.options import PATH, command
 from cli.output import emit_json, local_time, note, say
 from cli.places import data_directory
+
+if TYPE_CHECKING:
+    from appliance.site import Site
+    from store.errors import StoreError
 
 FIRST_PEOPLE: tuple[tuple[str, str, str], ...] = (
     ("administrator", "administrator", "Administrator"),
@@ -36,16 +40,35 @@ class Plan:
     logins: dict[str, str]
     hours: int
     is_branch: bool
+    replica: Path | None = None
+    allow_same_device: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What was made; ``failure`` is what kept the key replica from being made with it."""
+
+    fingerprint: str
+    invitations: list[Issued]
+    failure: StoreError | None = None
 
 
 @command(
     "init",
     example=(
         'strongroom init --data /var/lib/strongroom --keys /mnt/keys --name "City hospital" \\\n'
-        "    --host chat.hospital.example --host 10.0.0.5"
+        "    --replica /mnt/keys2/strongroom --host chat.hospital.example --host 10.0.0.5"
     ),
 )
 @click.option("--keys", type=PATH, metavar="DIR", help="Key directory; else DATA-keys.")
+@click.option(
+    "--replica", type=PATH, metavar="DIR", help="Also make a key replica, on another device."
+)
+@click.option(
+    "--allow-same-device",
+    is_flag=True,
+    help="Even if the replica is on the device of data or keys: a trial.",
+)
 @click.option("--name", metavar="TEXT", help="The organisation's name.")
 @click.option(
     "--wrap",
@@ -71,30 +94,49 @@ def init(data: Path | None, as_json: bool, qr: bool, valid_hours: int, **given: 
 
     Prints the fingerprint of its CA and one-time invitations for the first administrator,
     security officer and auditor. Asks for what is missing when there is a terminal. A branch has
-    none of these: `strongroom site join` comes next.
+    none of these: `strongroom site join` comes next. Without a key replica no backup can be
+    restored; it can be made later too.
     """
     where = data_directory(data)
     _require_empty(where, "data")
     plan = _plan(where, _asked(given, where), valid_hours)
     _require_empty(key_directory(plan.config, where), "key")
-    fingerprint, invitations = _make(plan)
+    _expect_replica(plan)
+    made = _make(plan)
     if as_json:
         answer = {
             "data": str(where),
             "keys": str(key_directory(plan.config, where)),
             "name": plan.name,
-            "ca": fingerprint,
-            "invitations": [each.as_json() for each in invitations],
+            "replica": str(plan.replica) if plan.replica and not made.failure else "",
+            "ca": made.fingerprint,
+            "invitations": [each.as_json() for each in made.invitations],
         }
         emit_json("init", answer)
-        return
-    _tell(plan, fingerprint, invitations, qr=qr)
+    else:
+        _tell(plan, made, qr=qr)
+    if made.failure is not None:
+        raise made.failure
 
 
 def _require_empty(directory: Path, what: str) -> None:
     if directory.exists() and any(directory.iterdir()):
         hint = "Choose an empty or new directory; nothing was changed."
         raise CliError("store.not_empty", f"the {what} directory {directory} is not empty", hint)
+
+
+def _expect_replica(plan: Plan) -> None:
+    """Raise unless the key replica can lie where it is wanted."""
+    from appliance.replicas import expect_place
+
+    if plan.replica is None:
+        return
+    _require_empty(plan.replica, "key replica")
+    if not plan.replica.parent.is_dir():
+        hint = "Mount the device, or name another directory; nothing was changed."
+        raise CliError("replica.place", f"{plan.replica.parent} is no directory", hint)
+    others = [plan.data, key_directory(plan.config, plan.data)]
+    expect_place(plan.replica, others, allow_same_device=plan.allow_same_device)
 
 
 def _asked(given: dict[str, Any], data: Path) -> dict[str, Any]:
@@ -109,6 +151,10 @@ def _asked(given: dict[str, Any], data: Path) -> dict[str, Any]:
         beside = key_directory(Config(), data)
         question = "Key directory (best on another device)"
         asked["keys"] = click.prompt(question, default=beside, type=PATH, err=True)
+    if not given["replica"]:
+        question = "Key replica, on a third device (empty: none yet)"
+        replica = click.prompt(question, default="", show_default=False, err=True)
+        asked["replica"] = Path(replica) if replica else None
     if not given["hosts"]:
         default_hosts = " ".join(own_addresses())
         question = "Names and addresses that clients use"
@@ -149,7 +195,18 @@ def _plan(data: Path, given: dict[str, Any], hours: int) -> Plan:
     if len(set(logins.values())) < len(logins):
         raise click.UsageError("the first people need different login names")
     config = load(text, environ=os.environ).config
-    return Plan(data, given["name"], config, text, logins, hours, given["branch"])
+    replica = Path(given["replica"]).absolute() if given["replica"] else None
+    return Plan(
+        data,
+        given["name"],
+        config,
+        text,
+        logins,
+        hours,
+        given["branch"],
+        replica,
+        given["allow_same_device"],
+    )
 
 
 def _implied_wrap(given: dict[str, Any]) -> str:
@@ -162,8 +219,8 @@ def _absolute(name: str | None) -> str | None:
     return str(Path(name).absolute()) if name else None
 
 
-def _make(plan: Plan) -> tuple[str, list[Issued]]:
-    """Make the organisation; returns the CA's fingerprint and the invitations."""
+def _make(plan: Plan) -> Made:
+    """Make the organisation, with invitations and a key replica."""
     from appliance.certificates import ca_fingerprint
     from appliance.context import SITE
     from appliance.directory.commands import CreatePerson
@@ -182,9 +239,29 @@ def _make(plan: Plan) -> tuple[str, list[Issued]]:
                 login = plan.logins[role]
                 site.run(SITE, CreatePerson(login, name, roles=("member", role)))
                 issued.append(invite(site, plan.config, login, role, plan.hours))
-            return ca_fingerprint(site.core), issued
+            return Made(ca_fingerprint(site.core), issued, _replicate(site, plan))
         finally:
             site.close()
+
+
+def _replicate(site: Site, plan: Plan) -> StoreError | None:
+    """Make the key replica; return what was in the way: the organisation is there without it."""
+    from appliance.administration import replicas
+    from store.errors import StoreError
+
+    if plan.replica is None:
+        return None
+    try:
+        replicas.begin(
+            site,
+            plan.config,
+            plan.data,
+            plan.replica,
+            allow_same_device=plan.allow_same_device,
+        )
+    except StoreError as error:
+        return error
+    return None
 
 
 def write_private(path: Path, text: str) -> None:
@@ -196,18 +273,25 @@ def write_private(path: Path, text: str) -> None:
         os.fsync(descriptor)
 
 
-def _tell(plan: Plan, fingerprint: str, invitations: list[Issued], *, qr: bool) -> None:
+def _tell(plan: Plan, made: Made, *, qr: bool) -> None:
     keys = key_directory(plan.config, plan.data)
     say(f"{plan.name} is ready.")
     say(f"  data          {plan.data}")
     say(f"  keys          {keys}")
+    if plan.replica is not None and made.failure is None:
+        say(f"  key replica   {plan.replica}")
     say(f"  settings      {plan.data / FILE_NAME}")
-    say(f"  CA            {fingerprint}")
+    say(f"  CA            {made.fingerprint}")
     say("")
-    _tell_invitations(invitations, qr=qr)
+    _tell_invitations(made.invitations, qr=qr)
     say(f"Next: strongroom {'site join' if plan.is_branch else 'serve'} --data {plan.data}")
     if keys.stat().st_dev == plan.data.stat().st_dev:
         note("notice: keys and data are on one device; who copies it has both.")
+    if plan.replica is None:
+        note(
+            "notice: without a key replica no backup can be restored; on another device, make one:"
+        )
+        note("        strongroom key-replica add DIR")
 
 
 def _tell_invitations(invitations: list[Issued], *, qr: bool) -> None:

@@ -63,16 +63,10 @@ def add(data: Path | None, directory: Path, allow_same_device: bool, as_json: bo
 
     def offline(site: Site, config: Config, where: Path) -> dict[str, Any]:
         from appliance.administration import replicas
-        from appliance.replicas import Follower
 
-        place = replicas.prepare(
+        status = replicas.begin(
             site, config, where, directory.absolute(), allow_same_device=allow_same_device
         )
-        follower = Follower(place)
-        status = replicas.attempt(site, follower)
-        if follower.failure is not None:
-            raise follower.failure
-        replicas.remember(where, status.name, is_there=True)
         return replicas.answer(site, [status])
 
     arguments = {

@@ -13,7 +13,7 @@ from cli.options import Group, acting, subcommand
 from cli.output import emit_json, note, printable, say
 from cli.reasons import giving_reason
 from cli.requests import add_request_commands, requested
-from cli.selection import selecting
+from cli.selection import by_id, selecting
 from cli.signing import Person, SignedSession
 from cli.wording import utc
 
@@ -72,7 +72,8 @@ def ask(
     from appliance.disposal.commands import RequestReview
 
     with SignedSession(who, data) as session:
-        answer = session.request("review.request", RequestReview(selection, hours, reason))
+        named = by_id(session.server, selection)
+        answer = session.request("review.request", RequestReview(named, hours, reason))
     if as_json:
         emit_json("review.request", answer)
     else:

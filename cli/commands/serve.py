@@ -14,6 +14,7 @@ from cli.output import emit_json, note, say
 from cli.places import data_directory
 
 if TYPE_CHECKING:
+    from appliance.config import Config
     from appliance.server import Appliance
 
 
@@ -35,7 +36,7 @@ LISTEN = click.option("--listen", metavar="HOST:PORT", help="Address to listen o
 
 @command("serve", example="strongroom serve --data /var/lib/strongroom")
 @LISTEN
-@click.option("--log-format", type=click.Choice(["text", "json"]), help="Lines on stderr.")
+@click.option("--log-format", type=click.Choice(["auto", "text", "json"]), help="How to log.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]))
 def serve(
     data: Path | None,
@@ -56,12 +57,16 @@ def serve(
 
     where = data_directory(data)
     flags = {**listen_flags(listen), "log.format": log_format, "log.level": log_level}
-    config = in_force(configuration(where, flags=flags).config, where)
+
+    def read() -> Config:
+        return in_force(configuration(where, flags=flags).config, where)
+
+    config = read()
     logs.configure(config.log.format, config.log.level)
     refused = harden()
     with process_lock(where):
         site = open_site(config, where)
-        run(site, config, where, Announcement(where, as_json, refused))
+        run(site, config, where, Announcement(where, as_json, refused), read)
     if (where / CLOSING_FILE).exists():
         note(f"The site was decommissioned: {where} is dead. See {where / CLOSING_FILE}.")
 

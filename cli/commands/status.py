@@ -111,10 +111,16 @@ def show_findings(schema: str, findings: Sequence[dict[str, Any]], *, as_json: b
 
 
 @command("metrics", example="strongroom metrics | grep strongroom_sessions")
-def metrics(data: Path | None, as_json: bool) -> None:
-    """Print the server's figures in Prometheus' text format."""
-    with AdminSocket(data_directory(data)) as server:
-        answer = server.ask("metrics")
+@click.option("--rules", is_flag=True, help="Print the alarms, a file of rules, instead.")
+def metrics(data: Path | None, rules: bool, as_json: bool) -> None:
+    """Print the server's figures in Prometheus' text format, or the alarms that ask for them."""
+    if rules:
+        from appliance.alerts import rules as text
+
+        answer = {"text": text()}
+    else:
+        with AdminSocket(data_directory(data)) as server:
+            answer = server.ask("metrics")
     if as_json:
         emit_json("metrics", answer)
     else:

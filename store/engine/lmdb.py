@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Final, NoReturn, Self, TypeVar
 
 import lmdb
+import lmdb.verify
 
 from store.engine.ballast import Ballast
 from store.engine.contract import EngineStats
@@ -43,12 +44,27 @@ DATA_NAME: Final = "data.mdb"
 
 PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
+_walk: Callable[[str], list[str]] = lmdb.verify.verify
+
 T = TypeVar("T")
 
 _ENGINE_0_9 = 0
 _FILE_MODE = 0o600
 _DIRECTORY_MODE = 0o700
 _FULL_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+def verify_pages(path: Path) -> list[str]:
+    """Walk every page of the last commit and the list of free pages; return what is wrong.
+
+    For a store that nobody writes. It is read as bytes, not opened, so that no damage in it can
+    damage us. O(store); raises ``EngineError`` when the file cannot be read.
+    """
+    with _os_errors("verifying the store"):
+        try:
+            return _walk(os.fspath(path))
+        except lmdb.verify.VerifyError as error:
+            return [str(error)]
 
 
 class LmdbSnapshot:
@@ -235,6 +251,16 @@ class LmdbEngine:
             _sync(data, os.O_RDONLY)
         _sync_directory(path)
         _sync_directory(path.parent)
+
+    def verify(self) -> list[str]:
+        """Return what ``verify_pages`` finds while writing goes on; O(store), any thread.
+
+        An open snapshot keeps each page that the walk can reach from being used again. What one
+        walk finds may still be two commits seen at once, so it counts when a second one finds
+        something too.
+        """
+        with self.snapshot():
+            return verify_pages(self._path) and verify_pages(self._path)
 
     def stats(self) -> EngineStats:
         """Return the bytes of the pages in use (free pages not counted) and of the map."""

@@ -1,8 +1,10 @@
 """The configuration: sources and their order, every mistake told, pages made from the code."""
 
+import json
+import re
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 import pytest
@@ -149,10 +151,105 @@ def test_no_text_breaks_the_reader(text: str) -> None:
         assert error.problems  # noqa: PT017 (either outcome is right)
 
 
-def test_the_json_schema_knows_every_section() -> None:
-    schema = config_text.json_schema()
-    told = schema["$defs"]["Config"]["properties"]
+def value_of(setting: config.Setting) -> st.SearchStrategy[Any]:
+    """Draw any value that a setting's type allows."""
+    base, meta = get_args(setting.type)
+    if get_origin(base) is Literal:
+        return st.sampled_from(get_args(base))
+    if base is bool:
+        return st.booleans()
+    if base is int:
+        return st.integers(meta.ge, meta.le)
+    if base is float:
+        return st.floats(meta.gt, meta.le, exclude_min=True)
+    if base is str:
+        return st.text(st.characters(codec="utf-8"), min_size=meta.min_length or 0, max_size=20)
+    return st.lists(texts, max_size=3).map(tuple)
+
+
+TREES = st.fixed_dictionaries({}, optional={n: value_of(s) for n, s in config.SETTINGS.items()})
+
+
+@given(TREES)
+def test_any_tree_goes_through_toml_unchanged_or_its_contradictions_are_told(
+    values: dict[str, Any],
+) -> None:
+    text = config_text.render(values)
+    tree = config.build(values)
+    contradictions = config.contradictions(tree)
+    if contradictions:
+        with pytest.raises(ConfigError) as caught:
+            load(text, environ={})
+        assert caught.value.problems == contradictions
+    else:
+        loaded = load(text, environ={})
+        assert loaded.config == tree
+        assert _chosen(loaded) == values
+
+
+def as_variables(values: dict[str, Any]) -> dict[str, str]:
+    """Return values as the environment has them; without lists whose items a comma would split."""
+    texts = {
+        name: ",".join(value) if isinstance(value, tuple) else str(value)
+        for name, value in values.items()
+        if not isinstance(value, tuple) or all(re.fullmatch(r"\w+", each) for each in value)
+    }
+    return {config.SETTINGS[name].variable: text for name, text in texts.items()}
+
+
+@given(TREES, TREES, TREES)
+def test_each_setting_comes_from_the_first_source_that_has_it(
+    file: dict[str, Any], variables: dict[str, Any], flags: dict[str, Any]
+) -> None:
+    environ = as_variables(variables)
+    told = {name: variables[name] for name in variables if variable(name) in environ}
+    chosen = {**file, **told, **flags}
+    if config.contradictions(config.build(chosen)):
+        return
+    loaded = load(config_text.render(file), environ=environ, flags=flags)
+    assert loaded.config == config.build(chosen)
+    for name, source in loaded.sources.items():
+        sources = {"flag": flags, "environment": told, "file": file, "default": config.SETTINGS}
+        assert source == next(each for each, having in sources.items() if name in having)
+
+
+def variable(name: str) -> str:
+    return config.SETTINGS[name].variable
+
+
+@given(st.sampled_from(sorted(config.SETTINGS)), st.data())
+def test_a_letter_too_many_or_too_few_is_refused_with_the_right_name(
+    name: str, data: st.DataObject
+) -> None:
+    section, _, key = name.partition(".")
+    at = data.draw(st.integers(0, len(key) - 1))
+    wrong = data.draw(st.sampled_from([key[:at] + "x" + key[at:], key[:at] + key[at + 1 :]]))
+    if not wrong or f"{section}.{wrong}" in config.SETTINGS:
+        return
+    (told,) = problems(f"[{section}]\n{wrong} = 1\n")
+    assert told.startswith(f"{section}.{wrong}: unknown setting")
+    if len(key) > 3:
+        assert "did you mean" in told
+
+
+def test_the_json_schema_says_what_the_reader_takes() -> None:
+    schema = json.loads(json.dumps(config_text.json_schema()))
+    definitions = schema["$defs"]
+    told = definitions["Config"]["properties"]
     assert set(told) == set(config.section_types())
+    assert schema["$ref"] == "#/$defs/Config"
+    for section, kind in config.section_types().items():
+        definition = definitions[kind.__name__]
+        assert told[section]["$ref"] == f"#/$defs/{kind.__name__}"
+        assert definition["additionalProperties"] is False
+        assert set(definition["properties"]) == set(kind.__struct_fields__)
+    for setting in config.settings():
+        entry = definitions[config.section_types()[setting.section].__name__]["properties"]
+        found = entry[setting.key]
+        default = list(setting.default) if isinstance(setting.default, tuple) else setting.default
+        assert found["description"] == setting.description
+        assert found["default"] == default
+    assert definitions["ListenSection"]["properties"]["port"]["maximum"] == 65_535
 
 
 def test_the_effective_configuration_is_plain() -> None:

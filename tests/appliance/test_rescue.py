@@ -16,7 +16,7 @@ from appliance.site import AbsentError, Site, data_ports
 from store.errors import VaultLockedError
 from store.replica import ForeignReplicaError, ReplicaError
 from store.vault import Argon2Cost, NoWrap, PassphraseWrap
-from tests.appliance.test_restore import ENTROPY, MAP_BYTES, Office
+from tests.appliance.office import ENTROPY, MAP_BYTES, Office
 
 
 @pytest.fixture
@@ -48,6 +48,23 @@ def test_nothing_is_lost_when_only_the_keys_were(office: Office) -> None:
     with site.ports.engine.snapshot() as reader:
         assert check(site.core, reader) == []
     assert not (office.keys / "root.1").read_bytes().strip(b"\0")
+
+
+def test_a_root_that_is_lost_while_the_server_runs_comes_back_from_its_memory(
+    office: Office,
+) -> None:
+    """Show that the runbook's way works: no replica is left, and one more is made in time."""
+    for file in office.keys.iterdir():
+        file.unlink()
+    shutil.rmtree(office.replica)
+    replica = office.path / "second"
+    make_in(replica, office.wrap, ENTROPY, node=office.site.core.log.node)
+    office.sync(replica)
+    before = office.site.core.log.head
+    lose_keys(office)
+    save(office, replica)
+    office.site = Site.open(data_ports(office.data, office.keys, MAP_BYTES), office.wrap)
+    assert office.site.core.log.head == before
 
 
 def test_a_replica_that_was_not_in_step_is_refused(office: Office) -> None:
@@ -89,3 +106,7 @@ def test_the_wrap_is_needed(tmp_path: Path) -> None:
         save(office)
     office.wrap = PassphraseWrap(b"right", Argon2Cost(8, 1, 1))
     assert save(office) == 1
+    office.site = Site.open(data_ports(office.data, office.keys, MAP_BYTES), office.wrap)
+    office.wrap = office.site.wrap
+    office.sync()
+    office.site.close()

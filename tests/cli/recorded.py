@@ -30,6 +30,10 @@ def key_of(login: str) -> SigningKey:
     return SigningKey(login.encode().ljust(32, b"."))
 
 
+BOB = {"person": "0b" * 16, "login": "bob"}
+"""What a server answers of a person whom a command names by login."""
+
+
 class Asked(NamedTuple):
     """A request as it came, with its signature checked."""
 

@@ -95,6 +95,11 @@ def test_version_is_a_document() -> None:
     assert told["version"]
 
 
+def test_the_alarms_are_printed_without_a_server() -> None:
+    rules = (ROOT / "docs" / "strongroom.rules.yml").read_text("utf-8")
+    assert run("metrics", "--rules", "--data", "/nonexistent").output == rules
+
+
 def test_completion_is_a_script_for_the_shell() -> None:
     assert "_STRONGROOM_COMPLETE=bash_complete" in run("completion", "bash").stdout
 

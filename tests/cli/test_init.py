@@ -225,3 +225,66 @@ def test_a_further_invitation_can_be_made_while_the_server_is_down(tmp_path: Pat
         assert parse_invitation(made.link).pin == ca_fingerprint(site.core)
     finally:
         site.close()
+
+
+# --- key replicas -------------------------------------------------------------------------------
+
+
+def test_a_key_replica_is_made_with_the_organisation_and_is_in_step(tmp_path: Path) -> None:
+    data, replica = tmp_path / "data", tmp_path / "replica"
+    told = init(data, "--replica", str(replica), "--allow-same-device")
+    assert told["replica"] == str(replica)
+    status = run("key-replica", "status", "--data", str(data), "--json")
+    assert status.exit_code == 0, status.output
+    (known,) = json.loads(status.stdout)["replicas"]
+    assert (known["directory"], known["in_step"]) == (str(replica), True)
+    found = json.loads(run("check", "--data", str(data), "--json").stdout)["findings"]
+    assert "keys.no_replica" not in {each["id"] for each in found}
+
+
+def test_people_are_told_of_the_replica_or_that_there_is_none(tmp_path: Path) -> None:
+    with_one = ("--replica", str(tmp_path / "replica"), "--allow-same-device", "--name", "X")
+    made = run("init", "--data", str(tmp_path / "one"), *with_one)
+    assert f"key replica   {tmp_path / 'replica'}" in made.stdout
+    assert "key-replica add" not in made.stderr
+    none = run("init", "--data", str(tmp_path / "two"), "--name", "X")
+    assert "strongroom key-replica add DIR" in none.stderr
+    assert init(tmp_path / "three")["replica"] == ""
+
+
+@pytest.mark.parametrize(
+    ("replica", "more", "code"),
+    [
+        ("replica", (), "replica.same_device"),
+        ("data/replica", ("--allow-same-device",), "replica.place"),
+        ("data-keys", ("--allow-same-device",), "replica.place"),
+        ("absent/replica", ("--allow-same-device",), "replica.place"),
+        ("full", ("--allow-same-device",), "store.not_empty"),
+    ],
+)
+def test_where_a_replica_cannot_lie_is_told_before_anything_is_made(
+    tmp_path: Path, replica: str, more: tuple[str, ...], code: str
+) -> None:
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / "file").touch()
+    place = str(tmp_path / replica)
+    options = ("--name", "X", "--json", "--replica", place, *more)
+    result = run("init", "--data", str(tmp_path / "data"), *options)
+    assert result.exit_code != 0
+    assert json.loads(result.stderr)["code"] == code
+    assert list(tmp_path.iterdir()) == [full]
+
+
+def test_a_replica_that_fails_costs_nobody_their_invitation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("appliance.replicas.MAP_BYTES", 8_192)
+    options = ("--replica", str(tmp_path / "replica"), "--allow-same-device", "--json")
+    result = run("init", "--data", str(tmp_path / "data"), "--name", "X", *options)
+    assert result.exit_code == 1
+    told = json.loads(result.stdout)
+    assert told["replica"] == ""
+    assert len(told["invitations"]) == 3
+    assert json.loads(result.stderr)["code"].startswith("store.")
+    assert "replicas" not in (tmp_path / "data" / "strongroom.toml").read_text()

@@ -13,7 +13,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from tests.docs.markdown import ROOT
+from appliance.alerts import ALERTS
+from appliance.events import EVENTS
+from appliance.finding_kinds import KINDS
+from appliance.metrics import CATALOGUE as CATALOGUE_OF_METRICS
+from appliance.metrics import PREFIX, kind_of
+from tests.docs.markdown import ROOT, anchor
 from transports.wire.errors import CATALOGUE
 
 MADE = "This page is made from the code; `python -m tests.docs.generate` writes it anew."
@@ -86,6 +91,85 @@ def limits_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def findings_page() -> str:
+    """Return docs/findings.md."""
+    lines = [
+        "# Findings",
+        "",
+        "What `strongroom doctor` and `strongroom check` may find. Ids never change their meaning;",
+        "new ones may come. Each comes with its evidence and a remedy. The severity decides the",
+        "exit status: *notice* 0, *warning* and *failure* 1, *integrity* 5. `doctor` asks the",
+        "running server; with `--deep` it also verifies pages, log and ledger, and rebuilds every",
+        "view, as `check` does with the server down.",
+        "",
+        MADE,
+        "",
+        "| id | severity | what it means | what to do |",
+        "|---|---|---|---|",
+    ]
+    for name, kind in KINDS.items():
+        severities = " or ".join(each.name.lower() for each in kind.severities)
+        target = f"runbook.md#{anchor(kind.runbook)}"
+        runbook = f"[{kind.runbook}]({target})" if kind.runbook else "the finding says it"
+        lines.append(f"| `{name}` | {severities} | {kind.meaning} | {runbook} |")
+    return "\n".join(lines) + "\n"
+
+
+def events_page() -> str:
+    """Return docs/events.md."""
+    lines = [
+        "# Log events",
+        "",
+        "Every line that the server logs is one event with a name and fields. Names never change",
+        "their meaning; new ones may come. There is no content in any field, no name of a person",
+        "and no secret. `log.format` chooses between the journal, lines for people and JSON (one",
+        "object per line: `at`, `level`, `logger`, `event`, and the fields). In the journal a",
+        "field is `STRONGROOM_` and its name:",
+        "`journalctl -t strongroom STRONGROOM_EVENT=server.started`.",
+        "",
+        MADE,
+        "",
+        "| event | what happened |",
+        "|---|---|",
+    ]
+    lines += [f"| `{name}` | {meaning} |" for name, meaning in sorted(EVENTS.items())]
+    return "\n".join(lines) + "\n"
+
+
+def metrics_page() -> str:
+    """Return docs/metrics.md."""
+    lines = [
+        "# Metrics and alarms",
+        "",
+        "`strongroom metrics` prints the figures; with `metrics.listen` Prometheus reads them over",
+        "HTTP from a loopback address, at `/metrics`. No person is in any label. The alarms are a",
+        "file of rules, [strongroom.rules.yml](strongroom.rules.yml), which `strongroom metrics",
+        "--rules` prints too. They ask for a scrape job of the name `strongroom`:",
+        "",
+        "```yaml",
+        "rule_files: [strongroom.rules.yml]",
+        "scrape_configs:",
+        "  - job_name: strongroom",
+        "    static_configs: [{targets: [127.0.0.1:9464]}]",
+        "```",
+        "",
+        MADE,
+        "",
+        "## Alarms",
+        "",
+        "| alarm | severity | what it says | what to do |",
+        "|---|---|---|---|",
+    ]
+    for alert in ALERTS:
+        target = f"runbook.md#{anchor(alert.runbook)}"
+        told = f"{alert.summary} | [{alert.runbook}]({target})"
+        lines.append(f"| `{alert.name}` | {alert.severity} | {told} |")
+    lines += ["", "## Figures", "", "| figure | type | meaning |", "|---|---|---|"]
+    for name, meaning in CATALOGUE_OF_METRICS.items():
+        lines.append(f"| `{PREFIX}{name}` | {kind_of(name)} | {meaning} |")
+    return "\n".join(lines) + "\n"
+
+
 def limits_of(name: str) -> Iterator[Limit]:
     """Yield the public numbers of a module, and those of its dataclasses' defaults, in order."""
     module = importlib.import_module(name)
@@ -142,6 +226,9 @@ def shown(value: float) -> str:
 PAGES: dict[str, Callable[[], str]] = {
     "docs/errors.md": errors_page,
     "docs/architecture/limits.md": limits_page,
+    "docs/findings.md": findings_page,
+    "docs/events.md": events_page,
+    "docs/metrics.md": metrics_page,
 }
 """The pages made here, by their place in the repository."""
 

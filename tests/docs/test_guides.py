@@ -14,8 +14,10 @@ from tests.docs.markdown import ROOT, codes, sections
 from tests.docs.test_readme import pattern
 from tests.system.cli_program import Demo, Office, free_port
 
-GUIDES = ("officer.md", "auditor.md")
+GUIDES = ("officer.md", "auditor.md", "branches.md")
+OTHERS = ("install.md", "upgrade.md", "backup.md")
 PROGRAM = "strongroom "
+CALLED = re.compile(r"(?:^|[ /])strongroom (?=[a-z])")
 
 
 def examples(guide: str) -> list[tuple[str, list[str]]]:
@@ -57,20 +59,27 @@ def test_the_guides_commands_print_what_they_say(
 
 
 def mentioned(guide: str) -> Iterator[str]:
-    """Yield the commands that a guide names in passing, or shows without their output."""
+    """Yield the commands that a guide names in passing, or shows without their output.
+
+    What stands before the program (``sudo``, a path) is left out.
+    """
+    lines: list[str] = []
     for section in sections(ROOT / "docs" / guide):
-        yield from (code for code in codes(section.text) if code.startswith(PROGRAM))
+        lines += codes(section.text)
         for fence in section.fences:
-            if fence.language == "sh":
-                yield from " ".join(fence.lines).replace("\\", "").split("\n")
+            if fence.language in ("sh", ""):
+                lines += "\n".join(fence.lines).replace("\\\n", " ").split("\n")
+    for line in lines:
+        if found := CALLED.search(line):
+            yield line[found.end() :]
 
 
-@pytest.mark.parametrize("guide", GUIDES)
+@pytest.mark.parametrize("guide", [*GUIDES, *OTHERS])
 def test_a_guide_names_no_command_or_option_that_there_is_not(guide: str) -> None:
     named = list(mentioned(guide))
     assert named
     for command in named:
-        check(shlex.split(command.split(" > ")[0])[1:])
+        check(shlex.split(command.split(" > ")[0]))
 
 
 def check(words: list[str]) -> None:

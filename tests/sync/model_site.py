@@ -7,6 +7,7 @@ from random import Random
 
 import trio
 
+from benchmarks.pieces import realistic
 from store.ids import Origin, Stream
 from store.shipping import Shipment
 from store.skeleton import OpClass
@@ -14,7 +15,6 @@ from sync.driver import Driver, Site
 from sync.errors import GapError
 from sync.pieces import NUMBERED, Cursors, Entry, Lane, Piece, Standing
 from sync.session import Answered, Chapter, Effect, Ended, Up
-from tests.sync.pieces_made import realistic
 
 START_MS = 1_800_000_000_000
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.pieces import realistic
 from store import envelope
 from store.canonical import commit, envelope_salt
 from store.envelope import Envelope
@@ -21,7 +22,6 @@ from sync.errors import LimitError, LinkError, MalformedError
 from sync.limits import PIECE_BYTES_MAX
 from sync.packing import Packer
 from sync.pieces import Entry, Lane, Own, Piece
-from tests.sync.pieces_made import realistic
 
 U63, U64 = (1 << 63) - 1, (1 << 64) - 1
 ids = st.sampled_from([bytes((n,)) * 16 for n in range(5)])

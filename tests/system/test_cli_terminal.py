@@ -127,12 +127,14 @@ def test_ctrl_c_leaves_the_chat_and_the_terminal_as_it_was(demo: Demo) -> None:
 
 
 def test_init_asks_for_what_is_missing(tmp_path: Path) -> None:
-    typist = Typist(Strongroom(tmp_path), "init", "--data", "org")
+    typist = Typist(Strongroom(tmp_path), "init", "--data", "org", "--allow-same-device")
     try:
         typist.sees("Name of the organisation")
         typist.types("City hospital\n")
         typist.sees("Key directory")
         typist.types(f"{tmp_path}/keys\n")
+        typist.sees("Key replica")
+        typist.types(f"{tmp_path}/replica\n")
         typist.sees("Names and addresses")
         typist.types("chat.example 10.0.0.5\n")
         for login in ("ann", "ben", "cho"):
@@ -145,3 +147,4 @@ def test_init_asks_for_what_is_missing(tmp_path: Path) -> None:
     assert "strongroom://chat.example:8443/join" in typist.screen
     assert 'names = ["chat.example", "10.0.0.5"]' in (tmp_path / "org/strongroom.toml").read_text()
     assert sorted(path.name for path in (tmp_path / "keys").iterdir()) == ["root.0", "root.1"]
+    assert (tmp_path / "replica" / "root.0").exists()

@@ -289,3 +289,20 @@ def test_an_identity_that_cannot_be_used_replaces_nothing() -> None:
         live.replace(replace(leaf(), chain_pem=certificate_pem(CA)))
     assert live.choose(None) is before
     assert live.identity == leaf()
+
+
+def test_when_one_watcher_cannot_use_an_identity_all_keep_the_old_one() -> None:
+    live = LiveIdentity(leaf())
+    seen: list[Identity] = []
+    live.watch(seen.append)
+
+    def refuse(identity: Identity) -> None:
+        raise ValueError(identity.names)
+
+    live.watch(refuse)
+    before, context = live.identity, live.context
+    with pytest.raises(CertificateError):
+        live.replace(leaf(["other.example"], serial=b"o" * 16), lambda _now: leaf())
+    assert (live.identity, live.context) == (before, context)
+    assert seen[-1] is before
+    assert not live.renew_if_due(NOW + timedelta(days=89))

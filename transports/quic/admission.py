@@ -18,7 +18,7 @@ class Admission:
     """Count connections, in all and by address; every ``enter`` is matched by one ``leave``."""
 
     def __init__(self, limits: QuicLimits) -> None:
-        self._limits = limits
+        self.limits = limits
         self.connections = 0
         self.strangers = 0
         self.handshakes = 0
@@ -27,7 +27,7 @@ class Admission:
 
     def is_open(self, host: str) -> bool:
         """Whether one more connection from this address is acceptable now."""
-        key, limits = address_group(host), self._limits
+        key, limits = address_group(host), self.limits
         return (
             self.connections < limits.connections
             and self.strangers < limits.strangers
@@ -37,7 +37,7 @@ class Admission:
 
     def wants_proof(self) -> bool:
         """Whether newcomers must prove their address before a handshake is begun."""
-        return self.handshakes >= self._limits.retry_from
+        return self.handshakes >= self.limits.retry_from
 
     def enter(self, host: str) -> None:
         """Count a new connection: a stranger in its handshake."""

@@ -139,6 +139,10 @@ class QuicEndpoint:
         """Show another certificate to connections from now on; those open stay as they are."""
         self._shared = configuration(identity, self.limits)
 
+    def change(self, limits: QuicLimits) -> None:
+        """Hold connections that begin from now on to other bounds."""
+        self.limits = self.admission.limits = limits
+
     def drain(self) -> None:
         """Take no new connections; those open go on."""
         self.is_draining = True

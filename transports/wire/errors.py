@@ -246,6 +246,11 @@ CATALOGUE: dict[str, Entry] = {
         "请指定人员、会话、标签等条件。",
     ),
     "selection.invalid": Entry(False, "The selection is not possible.", "选择条件无效。"),
+    "selection.named": Entry(
+        False,
+        "Name who is to be erased by id: what is signed is kept.",
+        "请用标识指定要删除的人员，签署的内容会被保留。",
+    ),
     "order.limit": Entry(
         False, "The order is too large; split it by dates.", "范围过大，请按日期拆分。"
     ),
@@ -301,6 +306,12 @@ CATALOGUE: dict[str, Entry] = {
     ),
     "link.stranger": Entry(
         False, "The other site is not one that may connect.", "对方站点无权连接。"
+    ),
+    "link.proxy": Entry(True, "The proxy does not let the link through.", "代理不允许链路通过。"),
+    "link.intercepted": Entry(
+        True,
+        "What answers at headquarters' address is not headquarters.",
+        "总部地址上应答的并非总部。",
     ),
     "link.fenced": Entry(
         True, "A site's log was set back; it goes on anew.", "站点日志被回退，将以新身份继续。"

@@ -15,7 +15,7 @@ from nacl.signing import SigningKey
 from appliance.administration import OPERATIONS, SIGNED, Administration
 from appliance.administration.administration import plain
 from appliance.administration.contract import failure
-from appliance.config import Config
+from appliance.config import Config, ConfigError, Problem
 from appliance.context import SITE, Actor
 from appliance.directory import codes
 from appliance.directory.commands import (
@@ -30,12 +30,14 @@ from appliance.directory.lockout import Lockout
 from appliance.directory.requests import canonical_json, canonical_request
 from appliance.disposal.runs import Progress
 from appliance.health import Health
+from appliance.reload import Plan
 from appliance.replicas import Replicas
 from appliance.site import Ports, Site
 from store.clocks import ManualClock, SeededEntropy
 from store.disk import MemoryDisk
 from store.engine.memory import MemoryEngine
 from store.vault import NoWrap
+from transports.certificates import CertificateError
 from transports.http.pages import Readiness
 from transports.wire.errors import Refusal
 from transports.wire.schema import Id, Open
@@ -101,6 +103,7 @@ class FakeHost:
         self.replicas = Replicas([], site.ports.engine, site.vault, site.ports.clock)
         self.started_ms = site.ports.clock.wall_ms()
         self.addresses = ("127.0.0.1:8443",)
+        self.line = None
         self.site_addresses = ("hq.example:8443",)
         self.lockout = Lockout()
 
@@ -112,6 +115,11 @@ class FakeHost:
 
     def metrics(self) -> str:
         return "strongroom_ready 1\n"
+
+    reread = None
+
+    def reload(self) -> Plan:
+        return Plan(self.config, ())
 
     def unlock(self, login: str) -> int:
         return self.lockout.unlock(login)
@@ -433,3 +441,22 @@ def test_replies_are_plain_values() -> None:
         ids: tuple[bytes, ...]
 
     assert plain(Several((b"\x01",))) == {"ids": ["01"]}
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ConfigError([Problem("log.level", "unknown")]), "config.invalid"),
+        (CertificateError("the key does not belong"), "tls.certificate"),
+    ],
+)
+def test_a_reload_that_is_refused_says_why(
+    world: World, monkeypatch: pytest.MonkeyPatch, error: Exception, code: str
+) -> None:
+    def reload() -> Plan:
+        raise error
+
+    monkeypatch.setattr(world.host, "reload", reload)
+    told = world.ask({"command": "reload"})["error"]
+    assert (told["code"], told["message"]) == (code, str(error))
+    assert told["hint"]

@@ -1,11 +1,17 @@
-"""A deep look begins anew when keys are destroyed meanwhile, and takes that for no damage."""
+"""Keys that are destroyed meanwhile are no damage: a deep look begins anew, a quick one again."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
+import trio.testing
 
+from appliance.administration import Administration
 from appliance.administration.findings import deep
 from appliance.context import SITE
 from appliance.directory.commands import CreatePerson
@@ -15,7 +21,10 @@ from store.disk import MemoryDisk
 from store.engine.memory import MemoryEngine
 from store.reading import READ_ATTEMPTS
 from store.vault import NoWrap, StaleSnapshotError
+from store.vault.slots import SLOT_BYTES, SLOT_NAMES
+from tests.appliance.administration.test_administration import FakeHost
 from tests.appliance.restless import RestlessEngine
+from tests.appliance.test_doctor import Place
 
 
 @pytest.fixture
@@ -59,3 +68,41 @@ def test_a_snapshot_that_becomes_stale_while_views_are_rebuilt_is_no_damage(site
         assert deep(site) == []
         ports: Any = site.ports
         ports.engine = engine.real
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    made = Place(tmp_path, monkeypatch)
+    yield made
+    made.site.close()
+
+
+class _Switching(FakeHost):
+    """A host whose key directory has a leftover for a moment, as a switch has."""
+
+    def __init__(self, place: Place, seconds: float) -> None:
+        super().__init__(place.site)
+        self._file, self._seconds = place.keys / SLOT_NAMES[1], seconds
+        self._blank = self._file.read_bytes()
+        self._file.write_bytes(os.urandom(SLOT_BYTES))
+
+    async def end(self) -> None:
+        await trio.sleep(self._seconds)
+        self._file.write_bytes(self._blank)
+
+
+@pytest.mark.parametrize(("seconds", "is_found"), [(0.5, False), (1.5, True)])
+def test_what_a_switch_shows_for_a_moment_is_no_finding(
+    place: Place, seconds: float, is_found: bool
+) -> None:
+    host: Any = _Switching(place, seconds)
+
+    async def main() -> Any:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(host.end)
+            request = {"command": "doctor", "arguments": {}}
+            return await Administration(host, lambda: None).answer(0, request)
+
+    answer = trio.run(main, clock=trio.testing.MockClock(autojump_threshold=0))
+    ids = {each["id"] for each in answer["ok"]["findings"]}
+    assert ("keys.root_leftover" in ids) is is_found

@@ -130,7 +130,20 @@ def test_open_invitations_of_a_person_are_few_and_expired_ones_do_not_count(town
     assert denied(town, "grace", one_more) == "invite.limit"
     town.clock.advance(HOUR_MS)
     town.ask("grace", one_more)
-    assert len(town.person("carol").invites) == 1
+    assert len(town.person("carol").open_invites(town.now)) == 1
+
+
+def test_invitations_remembered_are_bounded_and_those_that_end_first_make_room(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "INVITES_KEPT", 3)
+    for number in range(5):
+        town.ask("grace", CreateInvite("carol", code_hash(number), valid_hours=1))
+        town.clock.advance(HOUR_MS)
+    assert len(town.person("carol").invites) == 3
+    assert town.directory.invite(code_hash(1)) is None
+    assert town.directory.invite(code_hash(4)) is not None
+    assert snapshot(town.reopen()) == snapshot(town.directory)
 
 
 def test_an_administrator_keeps_no_spare_key_to_an_account(town: Town) -> None:
@@ -243,14 +256,70 @@ def test_a_device_keeps_its_id_only_if_it_is_the_persons_and_live(town: Town) ->
 def test_devices_of_a_person_are_bounded_and_expired_ones_are_forgotten(
     town: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    town.anchor()
     monkeypatch.setattr(limits, "DEVICES_PER_PERSON", 3)
     known = [town.run(SOMEBODY, login(town, "bob", f"desk {n}")).device for n in range(2)]
     assert refused(town, SOMEBODY, login(town, "bob", "desk 3")) == "device.limit"
     town.run(SOMEBODY, login(town, "bob", "desk 4", device=known[0]))
     town.clock.advance(12 * HOUR_MS)
+    town.anchor()
     town.run(SOMEBODY, login(town, "bob", "desk 5"))
     assert len(town.person("bob").devices) == 2
     assert snapshot(town.reopen()) == snapshot(town.directory)
+
+
+@pytest.mark.parametrize("days", [400, -400])
+def test_a_wrong_clock_signs_nobody_out(town: Town, days: int) -> None:
+    """Neither while it is wrong, nor once it is right again; nor does adding a device then."""
+    town.anchor()
+    town.run(SOMEBODY, login(town, "bob", "desk"))
+    right_ms = town.now
+    for _ in range(3):
+        town.clock.set_wall_ms(right_ms + days * 24 * HOUR_MS)
+        town.anchor()
+        town.run(SOMEBODY, login(town, "bob", f"wrong {town.now}"))
+        town.clock.set_wall_ms(right_ms)
+        town.anchor()
+        town.run(SOMEBODY, login(town, "bob", f"right {town.now}"))
+        assert [code(town, each) for each in ("bob", "desk")] == ["ok", "ok"]
+        town.clock.advance(HOUR_MS)
+        right_ms += HOUR_MS
+    assert snapshot(town.reopen()) == snapshot(town.directory)
+
+
+def test_where_no_time_is_proven_the_devices_that_end_first_make_room(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "DEVICES_KEPT", 3)
+    known = []
+    for number in range(5):
+        known.append(town.run(SOMEBODY, login(town, "bob", f"desk {number}")).device)
+        town.clock.advance(12 * HOUR_MS)
+        assert len(town.person("bob").devices) <= 3
+    assert town.person("bob").devices.keys() >= set(known[-2:])
+    assert code(town, "bob") == "ok"
+    assert snapshot(town.reopen()) == snapshot(town.directory)
+
+
+def test_a_new_password_ends_also_sessions_that_a_wrong_clock_calls_over(town: Town) -> None:
+    town.run(SOMEBODY, login(town, "bob", "ward"))
+    right_ms = town.now
+    town.clock.set_wall_ms(right_ms + 13 * HOUR_MS)
+    desk = town.run(SOMEBODY, login(town, "bob", "desk"))
+    actor = Actor(town.person("bob").id, desk.device)
+    town.run(actor, SetPassword(OTHER_VERIFIER, VERIFIER, id=3))
+    town.clock.set_wall_ms(right_ms)
+    assert code(town, "ward") == "auth.revoked"
+
+
+def test_who_enrols_closes_also_invitations_that_a_wrong_clock_calls_over(town: Town) -> None:
+    town.add("erin", enrolled=False)
+    town.run(SITE, CreateInvite("erin", code_hash(70)))
+    right_ms = town.now
+    town.clock.set_wall_ms(right_ms + 100 * HOUR_MS)
+    town.enrol("erin")
+    town.clock.set_wall_ms(right_ms)
+    assert town.directory.invite(code_hash(70)) is None
 
 
 def test_one_revokes_ones_own_device_in_a_session(town: Town) -> None:

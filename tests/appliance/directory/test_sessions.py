@@ -215,6 +215,10 @@ class Life(RuleBasedStateMachine):
         absolute = (self.DEVICES[which].expires_ms - 1_000) / 1000
         expected = self.now < absolute and (which not in self.last or self.now < self.due(which))
         self.next += 1
+        if len(self.sessions.of_person(self.OWNERS[which])) == SESSIONS_PER_PERSON:
+            with pytest.raises(Refusal, match=r"rate\.limited"):
+                opened(self.sessions, self.next, self.DEVICES[which], self.now, self.OWNERS[which])
+            return
         try:
             opened(self.sessions, self.next, self.DEVICES[which], self.now, self.OWNERS[which])
         except Refusal:

@@ -218,6 +218,15 @@ class Years(RuleBasedStateMachine):
     def wait(self, hours: int) -> None:
         self.town.clock.advance(hours * HOUR_MS)
 
+    @rule(hours=st.sampled_from([-24 * 400, 0, 1, 24 * 400]))
+    def set_clock(self, hours: int) -> None:
+        right_ms = 1_750_000_000_000 + self.town.clock.monotonic_ns() // 1_000_000
+        self.town.clock.set_wall_ms(right_ms + hours * HOUR_MS)
+
+    @rule()
+    def anchor(self) -> None:
+        self.town.anchor()
+
     @invariant()
     def registers_alone_rebuild_everything(self) -> None:
         assert snapshot(self.town.reopen()) == snapshot(self.town.directory)

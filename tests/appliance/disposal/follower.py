@@ -338,8 +338,7 @@ class Follower:
     def _end(self, places: list[Place], intent: DestructionIntent) -> None:
         """Hold what one commit has destroyed against the oracle."""
         self.ended.update(places)
-        scoped = self._scopes.setdefault(intent.run, [])
-        scoped += [self.names[each] for each in places if not self._is_day_seed(each)]
+        self._scopes.setdefault(intent.run, []).extend(self.names[each] for each in places)
         records = [self.oracle.alive[each] for each in places if each in self.oracle.alive]
         for record in records:
             self._check_end(record, intent)
@@ -387,10 +386,6 @@ class Follower:
                     self.counts["erased"] += 1
                 return
         raise AssertionError(f"{place}, a {about.kind.name}, is destroyed for no reason")
-
-    def _is_day_seed(self, place: Place) -> bool:
-        about = self._controls.get(place)
-        return about is not None and about.kind is Kind.SITE_SECRET
 
     def _check_told(self, records: list[Record]) -> None:
         """Those who keep copies are told of each end, and of no survivor's."""

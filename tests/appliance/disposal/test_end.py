@@ -64,7 +64,8 @@ class = "record"
 min = "10d"
 """
 CANARY = "the canary of ward nine"
-COOLED_MS = 3_600_000
+COOLED_MS = 3_601_000
+"""A cooling-off of an hour, and what proven time lags in it."""
 
 
 class OwnDevice(Device):
@@ -189,7 +190,7 @@ def test_minimums_of_the_audit_count_as_well() -> None:
     asked(house)
     assert code(lambda: asked(house)) == "decommission.minimum"
     number = agreed(house, transferred=True)
-    house.pass_days(1)
+    house.pass_days(1.001)
     assert run(house, number).run == 1
 
 
@@ -198,7 +199,7 @@ def test_minimums_of_the_audit_count_as_well() -> None:
 
 def test_one_officer_alone_ends_nothing_and_two_wait_for_the_cooling_off(house: Hospital) -> None:
     reply = asked(house)
-    assert reply.cooling_seconds == COOLED_MS // 1_000
+    assert reply.cooling_seconds == 3_600
     approve = ApproveRequest(reply.request, reply.digest)
     assert code(lambda: run(house, reply.request)) == "approval.unapproved"
     assert code(lambda: house.officer("dave", approve)) == "approval.same_person"

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 import pytest
 import trio
 
-from appliance.context import SITE
-from appliance.directory.commands import SetProfile, SetState
+from appliance.context import SITE, Actor
+from appliance.directory.commands import RenewToken, SetProfile, SetState
 from appliance.disposal import gather
 from appliance.disposal.commands import (
     ApproveRequest,
@@ -31,12 +31,15 @@ from appliance.disposal.commands import (
 )
 from appliance.evidence.decide import Page
 from store.errors import PartGoneError
+from store.ids import Stream, StreamKind
 from store.oplog import Op
 from store.vault.roots import Roots
 from tests.appliance.disposal.harness import Hospital
 from tests.appliance.disposal.thief import Thief
 from tests.store.vault.test_forensics import rekey_keeping
 from tests.system.test_canaries import Canaries
+from transports.wire import schema
+from transports.wire.errors import Refusal
 from transports.wire.schema import Id
 
 POLICY = """
@@ -65,6 +68,7 @@ class Scene:
         self.house = Hospital("alice", "bob", "carol", policy=POLICY, retain=True)
         self.room = self.house.group("alice", "bob", title="the night shift")
         self.recall()
+        self.devices("carol")
         self.expire()
         self.order()
         self.erase()
@@ -107,10 +111,12 @@ class Scene:
     def erase(self) -> None:
         """Erase a person: their names too, but not what others wrote.
 
-        The order names them by their id: what officers sign is kept as long as the audit.
+        The order names them by their id: what officers sign is kept as long as the audit, and an
+        order that would keep their login is refused.
         """
         house = self.house
         who = f"id:{house.people['carol'].hex()}"
+        by_login = RequestDestruction(Selection(persons=("carol",)), "asked", erase=True)
         room = house.group("carol", "bob")
         self.say("carol", room, "the last thing she wrote", goes=True)
         self.say("bob", room, "an answer to it", goes=False)
@@ -118,7 +124,20 @@ class Scene:
         house.do(SITE, SetState("carol", "removed"))
         self.gone += ["carol", "Carol Nobody", "ward of no return"]
         house.anchor()
+        with pytest.raises(Refusal, match=r"selection\.named"):
+            house.officer("dave", by_login)
         self.carry_out(RequestDestruction(Selection(persons=(who,)), "asked", erase=True))
+
+    def devices(self, login: str) -> None:
+        """Let a person use a device that their directory has forgotten since."""
+        house, person = self.house, self.house.people[login]
+        old = house.do(SITE, RenewToken(login, bytes(32), name="a telephone of long ago")).device
+        house.do(Actor(person, old), schema.Wiped(certificate=1))
+        house.pass_days(181)
+        house.do(SITE, RenewToken(login, bytes([1] * 32), name="the last telephone"))
+        assert old not in house.core.directory.person(person).devices
+        self.gone += ["a telephone of long ago", "the last telephone"]
+        self.forgotten = Stream(StreamKind.DEVICE, old)
 
     def carry_out(self, command: RequestDestruction) -> None:
         house = self.house
@@ -154,6 +173,7 @@ def test_no_destroyed_part_opens_and_every_survivor_does() -> None:
     assert scene.opens() == []
     assert [text for text in scene.kept if text.encode() not in found] == []
     survivors = {(op.origin, op.id.seq): op for op in scene.survivors()}
+    assert [op for op in survivors.values() if op.stream == scene.forgotten] == []
     for place in thief.places():
         if place in survivors:
             assert survivors[place].body in thief.bodies(place)

@@ -56,7 +56,8 @@ def resume(house: Hospital) -> None:
 
 def erase(house: Hospital, login: str) -> None:
     house.do(SITE, SetState(login, "removed"))
-    command = RequestDestruction(Selection(persons=(login,)), "art. 17", erase=True)
+    who = f"id:{house.people[login].hex()}"
+    command = RequestDestruction(Selection(persons=(who,)), "art. 17", erase=True)
     asked = house.officer("dave", command)
     house.officer("dave", SignRequest(asked.request, asked.digest))
     house.officer("erin", ApproveRequest(asked.request, asked.digest))

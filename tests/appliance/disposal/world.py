@@ -120,6 +120,16 @@ class World(Follower):
         What follows an entry of the audit ends with the run after that.
         """
         self.serve()
+        self._expect_ends()
+
+    def run_now(self) -> None:
+        """Let an expiry run begin at this moment, whenever the last one was."""
+        self.serve()
+        quickly(self.house.service.expire)
+        self.follow()
+        self._expect_ends()
+
+    def _expect_ends(self) -> None:
         due = self.oracle.due()
         if any(each.leader and each.place in self.oracle.alive for each in due):
             quickly(self.house.service.expire)
@@ -296,8 +306,11 @@ class World(Follower):
         return self.ask(login, ReleaseHold(hold, "settled"))
 
     def order(self, login: str, selection: Selection, *, erase: bool = False) -> int:
-        """Ask for destruction, and sign what was asked for."""
+        """Ask for destruction, and sign what was asked for; who is erased is named by id."""
         self.next_selection = selection
+        if erase:
+            by_id = tuple(f"id:{self.house.people[who].hex()}" for who in selection.persons)
+            selection = Selection(persons=by_id)
         command = RequestDestruction(selection, "art. 17", erase)
         reply = self.officer(login, command)
         if reply is None:

@@ -139,6 +139,6 @@ def test_a_review_ends_in_the_middle_of_an_export(house: Hospital) -> None:
     request = review(house, hours=1, conversations=(room.hex(),))
     page = house.officer("dave", Page(request, limit=1))
     sheet = bundle.page(house.site.ports.engine, house.site.core, page)
-    house.clock.advance(3_600_000)
+    house.clock.advance(3_601_000)
     with pytest.raises(Refusal, match=r"review\.over"):
         house.officer("dave", Page(request, after=sheet.after, limit=1))

@@ -18,7 +18,7 @@ from appliance.disposal.replies import (
     RunStarted,
 )
 from cli import runs
-from tests.cli.recorded import Asked, Recorded
+from tests.cli.recorded import BOB, Asked, Recorded
 from tests.cli.test_requests import KEY, item
 from tests.store.test_verifier import CERTIFICATE
 
@@ -58,6 +58,7 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def will_take_a_request(server: Recorded, made: RequestItem) -> None:
+    server.will_answer("user.show", BOB)
     asked = Requested(7, made.digest, 12, 2, 1, 86_400, made.expires_ms)
     server.will_answer("destroy.request", asked)
     server.will_answer("request.list", Requests((made,)))
@@ -79,7 +80,8 @@ def test_a_request_says_what_it_would_do_and_what_comes_next(server: Recorded) -
         f"  digest          {item(7).digest}",
         "next: strongroom destroy approve 7 --as SECOND_OFFICER",
     ]
-    arguments = {"selection": {"persons": ["bob"]}, "reason": "asked", "erase": True}
+    selection = {"persons": ["id:" + BOB["person"]]}
+    arguments = {"selection": selection, "reason": "asked", "erase": True}
     asked, _, signed = server.signed()
     assert asked.arguments == arguments
     assert signed == Asked("request.sign", {"request": 7, "digest": item(7).digest}, "dave")

@@ -6,7 +6,7 @@ import pytest
 
 from appliance.disposal.commands import Selection
 from appliance.disposal.replies import HoldChanged, HoldItem, Holds
-from tests.cli.recorded import Recorded
+from tests.cli.recorded import BOB, Recorded
 
 AT_MS = 1_795_509_000_000
 RELEASE = ("hold", "release", "3", "--reason", "over", "--as", "dave")
@@ -19,12 +19,13 @@ def item(number: int, *, active: bool = True, name: str = "Case 17") -> HoldItem
 
 
 def test_a_hold_is_signed_with_what_it_covers(server: Recorded) -> None:
+    server.will_answer("user.show", BOB)
     server.will_answer("hold.place", HoldChanged(3, 0, active=True))
     options = ("--person", "bob", "--label", "x", "--until", "2026-11-24T08:30Z")
     told = server.ok("hold", "place", "Case 17", *options, "--reason", "a", "--as", "dave")
     assert told == "Hold 3 is in force.\n"
     (asked,) = server.signed()
-    selection = {"persons": ["bob"], "labels": ["x"], "until_ms": AT_MS}
+    selection = {"persons": ["id:" + BOB["person"]], "labels": ["x"], "until_ms": AT_MS}
     assert asked.arguments == {"name": "Case 17", "selection": selection, "reason": "a"}
     assert (asked.command, asked.by) == ("hold.place", "dave")
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from appliance.disposal.replies import Requested
-from tests.cli.recorded import Recorded
+from tests.cli.recorded import BOB, Recorded
 
 AT_MS = 1_795_509_000_000
 HEADER = json.dumps({"type": "header", "schema": "strongroom.export/1"})
@@ -46,6 +46,15 @@ def test_a_review_is_asked_for_in_hours(server: Recorded) -> None:
     arguments = {"selection": {"units": ["Ward 3"]}, "hours": 48, "reason": "complaint 12"}
     assert server.signed()[0].arguments == arguments
     assert server.run("review", "request", *options, "--hours", "721").exit_code == 2
+
+
+def test_what_is_signed_names_nobody_by_login(server: Recorded) -> None:
+    server.will_answer("user.show", BOB)
+    server.will_answer("review.request", Requested(8, "ab" * 32, 0, 0, 0, 0, AT_MS))
+    people = ("--person", "bob", "--person", "id:" + "0c" * 16)
+    server.ok("review", "request", *people, "--reason", "complaint 12", "--as", "dave")
+    (asked,) = server.signed()
+    assert asked.arguments["selection"] == {"persons": ["id:" + "0b" * 16, "id:" + "0c" * 16]}
 
 
 def test_records_are_read_to_the_end_with_every_version(server: Recorded) -> None:

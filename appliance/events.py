@@ -1,0 +1,35 @@
+"""Name every event that the server logs; ``docs/events.md`` is made from this table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+EVENTS: Final[Mapping[str, str]] = {
+    "administration.done": "A request of the administration socket was carried out.",
+    "administration.failed": "A request of the administration socket failed unexpectedly.",
+    "catchup.failed": "A session could not be brought up to date, and was ended.",
+    "certificate.renewed": "The internal CA has issued the next certificate.",
+    "clock.jumped": "The wall clock went another way than time did: destruction is suspended.",
+    "command.failed": "A client's command failed unexpectedly.",
+    "config.refused": "A reload was refused; nothing has changed. `reason` tells every mistake.",
+    "config.reloaded": "A reload has taken `changed`; `waiting` takes a restart.",
+    "destruction.confirmed": "A destruction has ended, with the state that its certificate has.",
+    "disposal.failed": "What was due of retention failed; it is tried again.",
+    "expiry.waits": "Records whose time may have come wait until the time is proven.",
+    "pump.accept_paused": "The system ran out of descriptors or memory: newcomers wait.",
+    "pump.connection_failed": "A TCP connection was ended by an error of ours.",
+    "pump.turn_failed": "A turn of the TCP side failed; the next one goes on.",
+    "quic.connection_failed": "A QUIC connection was ended by an error of ours.",
+    "replica.failed": "A key replica does not follow; it is tried again.",
+    "replica.recovered": "A key replica follows again.",
+    "server.draining": "The server takes no new sessions and is about to stop.",
+    "server.signal": "The process got a signal.",
+    "server.started": "The server serves.",
+    "server.stopped": "The server has stopped in good order.",
+    "signin.failed": "A sign-in failed unexpectedly.",
+    "site.ended": "The site was decommissioned: its keys are gone.",
+    "timer.failed": "A command of the server's own failed; the next attempt comes.",
+    "writer.failed": "A commit failed and its outcome is unknown: the server stops at once.",
+}
+"""Every event by its name, and what happened."""
