@@ -407,6 +407,7 @@ class Core:
             self.conversations.tenant_secret = secret.value
 
     def is_own(self, origin: int) -> bool:
+        """Tell whether an origin, by its local number, is an incarnation of this site."""
         return (self._read_log or self.log).is_own(origin)
 
     def place_in(self, value: bytes) -> tuple[int, int]:
