@@ -135,7 +135,10 @@ def test_a_stolen_branch_is_closed_and_exactly_its_people_enrol_anew(
     headquarters: Strongroom, demo: Demo, tmp_path: Path
 ) -> None:
     branch = opened(headquarters, demo, tmp_path, "south")
-    headquarters.ok("user", "create", "sue", "--name", "Sue", "--site", "south", "--as", "grace")
+    create = ("user", "create", "sue", "--name", "Sue", "--site", "south", "--invite")
+    link = headquarters.json(*create, "--as", "grace")["invitation"]["link"]
+    ca = headquarters.json("site", "show", "south")["ca"]
+    assert link.startswith(f"strongroom://127.0.0.1:{branch.port}/join?pin={ca}#")
     headquarters.ok("user", "move", "carol", "south", "--as", "grace")
     headquarters.ok("user", "move", "carol", "--as", "grace")
     told = headquarters.ok("site", "revoke", "south", *REASON, "--as", "grace")
