@@ -14,6 +14,7 @@ from appliance.core import Core
 from appliance.directory.model import Person
 from appliance.findings import Finding, Severity
 from appliance.messaging.answers import DESTROYED
+from appliance.sites.reach import is_only_kept
 from store import feeds
 from store.engine.contract import Reader
 from store.engine.txn import Txn
@@ -100,7 +101,8 @@ def show(core: Core, txn: Txn, entry: Entry) -> None:
     """Write the views' rows of one entry of the log, and fold it into the memory of ``core``."""
     if isinstance(entry, Op) and not entry.is_quarantined:
         feeds.show(txn, entry, feeds.head(txn, entry.feed))
-        if entry.body is not None:
+        is_acted_on = core.log.is_own(entry.origin) or not is_only_kept(entry.kind)
+        if entry.body is not None and is_acted_on:
             core.apply(txn, entry, core.body_of(entry))
 
 
@@ -121,6 +123,9 @@ def _in_force(core: Core) -> tuple[object, ...]:
         known.requests,
         {number: run.confirmed for number, run in known.runs.items()},
         known.replicas,
+        known.across.known,
+        known.across.receipts,
+        known.across.lost,
     )
 
 
@@ -150,7 +155,7 @@ def _destroyed_retries(reader: Reader) -> Iterator[Finding]:
             continue
         origin, seq = _PLACE.unpack(value[:-1])
         row = reader.get(LOG.key(origin, seq))
-        if row is None or Record.unpack(row).body_state is not PartState.DESTROYED:
+        if row is None or Record.unpack(row).body_state is PartState.PRESENT:
             wrong += 1
     if wrong:
         evidence = f"{wrong} retries are told of a destruction that the log does not know"

@@ -42,7 +42,7 @@ from appliance.operations import (
     encode,
 )
 from appliance.policy.clock import Reading
-from appliance.sites import decide_lease, decide_sites, intake
+from appliance.sites import decide_lease, decide_sites, intake, leaving
 from appliance.sites.registry import Sites
 from store import cursors, feeds, heads
 from store.engine.contract import Reader
@@ -86,6 +86,10 @@ DECISIONS: dict[type, Callable[[Context, Any], Any]] = {
     **decide_lease.DECISIONS,
 }
 """Every command that can be decided, and the function that decides it."""
+
+
+_WEIGHTY: Final = {**DISPOSAL, **intake.DECISIONS, **leaving.DECISIONS, **decide_lease.WEIGHTY}
+"""Decisions that get the core itself."""
 
 
 class Core:
@@ -222,7 +226,7 @@ class Core:
         decision = DECISIONS.get(type(command))
         if decision is not None:
             return Outcome(decision(context, command), tuple(context.ops))
-        weighty = DISPOSAL.get(type(command)) or intake.DECISIONS.get(type(command))
+        weighty = _WEIGHTY.get(type(command))
         if weighty is None:
             raise Refusal("request.unknown")
         return Outcome(weighty(self, context, command), tuple(context.ops))

@@ -43,9 +43,10 @@ from appliance.network import Network, RealNetwork
 from appliance.operations import SecretSlot
 from appliance.replicas import FOLLOW_SECONDS, Place, Replicas, ReplicaStatus, places
 from appliance.site import Site
-from appliance.sites import applying, desk, lines
+from appliance.sites import applying, desk, leaver, lines
 from appliance.sites.commands import MarkLease
 from appliance.sites.leasing import Leasing
+from appliance.sites.leaver import Leaver
 from appliance.sites.limits import LEASE_MARK_SECONDS, RENEWAL_SECONDS
 from appliance.sites.line import Line
 from appliance.sites.linking import Links
@@ -192,6 +193,13 @@ class Appliance:
             self._followed,
             lambda: self._clock.monotonic_ns() / 1e9,
         )
+        self.leaver = Leaver(
+            site.core,
+            site.ports.engine,
+            self.execute,
+            self._blocking,
+            lambda: self.links.acknowledged,
+        )
         self.gateway.committed = self._committed
         self.ending = Ending(site, self.replicas, self._blocking, data_dir)
         if inline:
@@ -227,6 +235,7 @@ class Appliance:
             if self.site.core.sites.is_branch:
                 nursery.start_soon(self._watch_lease)
                 nursery.start_soon(self.leasing.run)
+                nursery.start_soon(self._watch_scope)
                 if not self._inline:
                     nursery.start_soon(self._watch_admission)
                     nursery.start_soon(self._keep_linked)
@@ -416,6 +425,15 @@ class Appliance:
             is_connected = self.links.state(sites.headquarters_node).is_up
             self.line_is(is_connected=is_connected, waiting=self.links.waiting)
             self.leasing.line_changed()
+
+    async def _watch_scope(self) -> None:
+        """At a branch: let go of conversations that nobody there is in any more."""
+        while True:
+            await trio.sleep(leaver.LOOK_SECONDS)
+            try:
+                await self.leaver.look()
+            except (StrongroomError, StoreError) as error:
+                logger.error("timer.failed", extra={"error": error.code})
 
     async def _watch_admission(self) -> None:
         """At a branch: renew the certificate that headquarters knows it by."""

@@ -80,6 +80,7 @@ CAUSES: Final = {
     "recall": "recalled by the author",
     "erasure": "erasure of a person",
     "order": "order of two officers",
+    "headquarters": "order of headquarters",
     "decommission": "end of the site",
 }
 """Why a run destroys."""

@@ -57,7 +57,8 @@ def brings_news(known: Record, shipment: Shipment) -> bool:
     """Tell whether a shipment has a part that was dropped here, or never came."""
     if known.envelope_state is PartState.DROPPED:
         return bool(shipment.envelope)
-    if known.envelope_state is PartState.PRESENT and known.body_state is PartState.DROPPED:
+    is_hidden = known.body_state in (PartState.DROPPED, PartState.ESCROWED)
+    if known.envelope_state is PartState.PRESENT and is_hidden:
         return shipment.body is not None
     return False
 

@@ -63,8 +63,34 @@ def destroy(txn: Txn, op: Op) -> Locator:
     return record.locator
 
 
-def destroy_body(txn: Txn, log: LogReader, vault: Sealer, op: Op, now_ms: int) -> Locator:
+def is_open(reader: Reader, place: tuple[int, int]) -> bool:
+    """Tell whether anything of the operation at (origin, seq) is here and not destroyed yet."""
+    value = reader.get(LOG.key(*place))
+    if value is None:
+        return False
+    record = Record.unpack(value)
+    is_here = record.envelope_state is PartState.PRESENT
+    return is_here and record.body_state is not PartState.DESTROYED
+
+
+def bury(txn: Txn, place: tuple[int, int]) -> None:
+    """Mark an operation of which nothing ever came as destroyed: it must not come any more."""
+    record = Record.unpack(txn.get(LOG.key(*place)) or b"")
+    if record.envelope_state is PartState.DROPPED:
+        txn.put(LOG.key(*place), mark_destroyed(record))
+
+
+def destroy_body(
+    txn: Txn,
+    log: LogReader,
+    vault: Sealer,
+    op: Op,
+    now_ms: int,
+    state: PartState = PartState.DESTROYED,
+) -> Locator:
     """Destroy the body alone: the envelope goes on under a fresh key of its stream's control tree.
+
+    ``state`` is what the body is from now on: DESTROYED for ever, or DROPPED.
 
     Feed and timeline still show that there was something. Returns where the old key is; the
     caller dooms it in the same transaction. ``now_ms`` in Unix milliseconds.
@@ -73,6 +99,6 @@ def destroy_body(txn: Txn, log: LogReader, vault: Sealer, op: Op, now_ms: int) -
     parts = log.parts(txn, record, op.op_hash)
     plaintext = records.envelope_only(parts.envelope_salt, parts.envelope)
     locator, sealed = vault.seal(txn, op.pseudonym, CONTROL, plaintext, op.op_hash, now_ms)
-    row = records.repack(record, PartState.PRESENT, PartState.DESTROYED, locator, sealed)
+    row = records.repack(record, PartState.PRESENT, state, locator, sealed)
     txn.put(LOG.key(op.origin, op.id.seq), row)
     return record.locator

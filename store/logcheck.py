@@ -203,7 +203,8 @@ def _parts(
     envelope_commit = canonical.commit("envelope", parts.envelope_salt, parts.envelope)
     if envelope_commit != skeleton.envelope_commit:
         yield Problem.ENVELOPE
-    if (parts.body is None) is (record.body_state is PartState.PRESENT):
+    is_sealed = record.body_state in (PartState.PRESENT, PartState.ESCROWED)
+    if (parts.body is None) is is_sealed:
         yield Problem.STATE
     if not _is_committed_body(parts, skeleton):
         yield Problem.BODY

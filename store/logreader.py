@@ -192,6 +192,7 @@ class LogReader:
         """Put an opened row together; raises ``IntegrityError`` or ``FormatError``."""
         stream = self._stream(record)
         envelope = envelopes.decode(parts.envelope)
+        is_hidden = record.body_state is PartState.ESCROWED
         named = feed_stream(stream, envelope.conversation)
         feed = record.locator.stream if named is stream else self._streams.pseudonym(named)
         if feed is None:
@@ -204,7 +205,7 @@ class LogReader:
             stream,
             record.locator.stream,
             feed,
-            parts.body,
+            None if is_hidden else parts.body,
             digest,
             record.pos,
             record.flags,

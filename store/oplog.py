@@ -342,6 +342,26 @@ class OpLog(LogReader):
         order.put(txn, Placed(entry.pos, number, shipment.seq, lane, feed))
         return entry
 
+    def refill(
+        self, txn: Txn, number: int, shipment: Shipment, *, retention_class: int, now_ms: int
+    ) -> Entry | None:
+        """Fill in a dropped part of one of this site's own operations; None when there is none.
+
+        Raises as ``receive``.
+        """
+        origin = self._origins[number]
+        bones, digest = shipping.bones(origin.origin, shipment)
+        value = txn.get(LOG.key(number, shipment.seq))
+        known = None if value is None else Record.unpack(value)
+        envelope = shipping.envelope_of(shipment)
+        if known is None or envelope is None or not arrivals.brings_news(known, shipment):
+            return None
+        if known.skeleton != bones:
+            raise EquivocationError("two operations of one name")
+        here = known.pos, retention_class, now_ms, known.lane, False, False
+        arrival = Arrival(number, origin, shipment, bones, digest, known, *here)
+        return arrivals.log(txn, self._vault, self._streams, arrival, envelope)
+
     def attest(self, txn: Txn, number: int, statement_row: bytes) -> bool:
         """Prove a closed segment of a whole origin; see ``store.attestation``."""
         origin = self._foreign(number)

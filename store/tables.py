@@ -15,6 +15,7 @@ local pseudonyms, positions and times only, never an id that is known outside th
     CURSOR        origin u32 (0: the peer), lane u8              newest number applied u64
     ORDER         pos u64                                        where it is, lane, feed
     HISTORY       stream u64                                     what is to be asked for u64
+    ESCROW        origin u32, seq u64                            see ``disposal.escrow``
     STREAM        stream u64                                     sealed stream identity
     TREE          class u16                                      tree u32, next slot u64
     FOREST        tree u32, level u8, index u48                  126 child keys, sealed
@@ -57,6 +58,7 @@ class Table(IntEnum):
     CURSOR = 0x16
     ORDER = 0x17
     HISTORY = 0x18
+    ESCROW = 0x19
     STREAM = 0x20
     TREE = 0x21
     FOREST = 0x22
@@ -145,6 +147,7 @@ SCOPE = Layout(Table.SCOPE, "Q", "I")
 CURSOR = Layout(Table.CURSOR, "I", "B")
 ORDER = Layout(Table.ORDER, "Q")
 HISTORY = Layout(Table.HISTORY, "Q")
+ESCROW = Layout(Table.ESCROW, "I", "Q")
 STREAM = Layout(Table.STREAM, "Q")
 TREE = Layout(Table.TREE, "H")
 FOREST = Layout(Table.FOREST, "I", "B", "6s")

@@ -46,7 +46,14 @@ HOLDS, NOT_COVERED, USAGE, BROKEN = 0, 1, 2, 5  # exit codes
 CONFIRMED, PRIVILEGED = 105, 2  # kind and class of a destruction.confirmed operation
 MOST_BYTES, DEEPEST = 65_536, 16  # of a canonical array
 
-CAUSES = {"expiry": False, "recall": False, "order": True, "erasure": True, "decommission": True}
+CAUSES = {
+    "expiry": False,
+    "recall": False,
+    "order": True,
+    "headquarters": False,
+    "erasure": True,
+    "decommission": True,
+}
 """Why parts are destroyed, and whether that takes two people."""
 
 SIGNS, APPROVES = "request.sign", "request.approve"
@@ -55,10 +62,19 @@ SIGNS, APPROVES = "request.sign", "request.approve"
 MEANINGS = {
     "CLOSING": "the keys end once this is written; the closing note says when they are gone",
     "LOCAL": "the keys are effaced here; key replicas have not confirmed it; this is not final",
-    "REPLICAS": "the keys are effaced here and in some of the key replicas; this is not final",
-    "COMPLETE": "the keys are destroyed, here and in every key replica",
+    "REPLICAS": "the keys are effaced here; some key replicas or sites have not confirmed it; this "
+    "is not final",
+    "COMPLETE": "the keys are destroyed, here, in every key replica and at every site",
 }
 """What a certificate's state says. Only the last may say *destroyed*."""
+
+SITES = {
+    "done": "done",
+    "held": "a hold there keeps some",
+    "missing": "not answered yet",
+    "lost": "attested lost",
+}
+"""What a branch has answered to an order of headquarters. Numbers are of operations."""
 
 RISKS = {
     "file": "bytes overwritten in files may survive in flash translation layers, copy-on-write "
@@ -116,6 +132,12 @@ class Body(NamedTuple):
     clock: str
     program: str
     digest: bytes
+    sites: list[tuple[int, str, str, int, int, int]] = []  # noqa: RUF012 - never changed
+
+    @property
+    def is_everywhere(self) -> bool:
+        """Whether no branch is waited for any more."""
+        return all(state in ("done", "lost") for _, _, state, *_ in self.sites)
 
     @property
     def followed(self) -> int:
@@ -165,6 +187,8 @@ def read_body(data: bytes) -> Body:
     _check(body.state in MEANINGS, "the state is not a known one")
     _check(body.cause == "decommission" or body.state != "CLOSING", "called closing without an end")
     _check(body.state != "COMPLETE" or body.followed == len(body.replicas), "called complete early")
+    _check(body.state != "COMPLETE" or body.is_everywhere, "called complete before every site")
+    _check(all(each[2] in SITES for each in body.sites), "a site's state is not a known one")
     _check(body.parts == body.scope_size, "the number of parts is not the size of the scope")
     return body
 
@@ -186,6 +210,8 @@ def read_skeleton(data: bytes) -> Skeleton:
 
 def _record(data: bytes, kind: type[Any]) -> Any:
     fields, shapes = decode(data), get_type_hints(kind).values()
+    if len(fields) < len(shapes):  # written before the last fields were there
+        fields += list(kind._field_defaults.values())[len(fields) - len(shapes) :]
     _check(len(fields) >= len(shapes), "a record does not have the fields that it must have")
     return kind(*map(_fit, fields, shapes))
 
@@ -333,6 +359,9 @@ def _for_people(body: Body) -> Iterator[str]:
     yield from (f"evidence: {clean(seen)}" for seen in body.evidence)
     for name, generation in body.replicas:
         yield f"replica: {clean(name)}, generation {generation}"
+    for _number, name, state, destroyed, held_back, absent in body.sites:
+        told = f"{destroyed} destroyed, {held_back} held back, {absent} not there"
+        yield f"site: {clean(name)}: {SITES[state]}, {told}"
     yield f"devices: {body.devices_asked} asked, {body.devices_answered} answered"
     yield f"started: {_moment(body.started_ms).isoformat(timespec='milliseconds')}"
     yield f"confirmed: {_moment(body.confirmed_ms).isoformat(timespec='milliseconds')}"

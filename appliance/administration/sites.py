@@ -23,7 +23,7 @@ def _branch(host: Host, branch: Branch) -> dict[str, Any]:
     sites = host.site.core.sites
     pin = enrolment.pin_of(host.site.core.secrets[SecretSlot.CA_CERTIFICATE])
     key = branch.public_key
-    link, granted = host.links.state(branch.node), host.leasing.granted.get(branch.node)
+    link, granted = host.links.state(branch.node), sites.granted.get(branch.site)
     return {
         "site": branch.site,
         "name": branch.name,

@@ -44,6 +44,7 @@ _LABELS: Final = {
     "tier": "Tier of effacement",
     "evidence": "Evidence",
     "replica": "Key replica",
+    "site": "Site",
     "devices": "Devices",
     "started": "Started",
     "confirmed": "Confirmed",

@@ -176,6 +176,13 @@ class ShowCertificate(Command, frozen=True):
     run: int
 
 
+class AttestLost(Command, frozen=True):
+    """Attest that nothing is left of a revoked branch, so that no order waits for it."""
+
+    name: str
+    reason: str
+
+
 class ReadTrail(Command, frozen=True):
     """Read leaves of the ledger after an index, oldest first; -1: the newest ones."""
 
@@ -216,6 +223,7 @@ REQUESTS: Final[dict[str, type[Command]]] = {
     "request.reject": RejectRequest,
     "request.list": ListRequests,
     "run.list": ListRuns,
+    "site.lost": AttestLost,
     "run.certificate": ShowCertificate,
     "run.scope": ShowScopeKey,
     "audit.read": ReadTrail,
@@ -307,6 +315,17 @@ class Slice(msgspec.Struct, frozen=True):
     cause: str
     request: int
     places: tuple[tuple[int, int], ...]
+
+
+class CarryOrder(msgspec.Struct, frozen=True):
+    """At a branch: destroy what an order of headquarters names, at most ``most`` records of it.
+
+    ``run`` is the branch's own run that this goes on with, 0 for a new one.
+    """
+
+    order: int
+    run: int
+    most: int
 
 
 class Confirm(msgspec.Struct, frozen=True):

@@ -17,6 +17,7 @@ from appliance.directory.names import clean_name, clean_text
 from appliance.directory.requests import canonical_json
 from appliance.disposal import decide_requests, numbers, reading, rights, selection
 from appliance.disposal.commands import ListHolds, PlaceHold, ReleaseHold
+from appliance.disposal.coverage import coverage
 from appliance.disposal.limits import ACTIVE_HOLDS, HOLDS_PER_SITE
 from appliance.disposal.replies import HoldChanged, HoldItem, Holds
 from appliance.disposal.state import Hold, Request
@@ -64,15 +65,16 @@ def listed(core: Core, ctx: Context, command: ListHolds) -> Holds:
     reading.note(ctx, "holds")
     return Holds(
         tuple(
-            _item(core, hold)
+            _item(core, ctx, hold)
             for hold in core.disposal.holds.values()
             if command.released or not hold.released
         )
     )
 
 
-def _item(core: Core, hold: Hold) -> HoldItem:
+def _item(core: Core, ctx: Context, hold: Hold) -> HoldItem:
     body = hold.body
+    covered = (0, ()) if hold.released else coverage(core, ctx.txn, hold, ctx.now)
     return HoldItem(
         body.hold,
         body.name,
@@ -82,6 +84,7 @@ def _item(core: Core, hold: Hold) -> HoldItem:
         selection.named(core, body.predicate),
         hold.placed_ms,
         hold.released_ms,
+        *covered,
     )
 
 

@@ -20,6 +20,7 @@ from appliance.disposal import (
     decide_clock,
     decide_requests,
     ledgering,
+    orders,
     reading,
     rights,
     scope,
@@ -45,6 +46,7 @@ from appliance.disposal.replies import (
     Runs,
     RunStarted,
     ScopeKey,
+    SiteItem,
 )
 from appliance.disposal.state import Request, Run
 from appliance.messaging.model import Place
@@ -54,6 +56,7 @@ from appliance.operations import (
     DestructionIntent,
     Kind,
     ReplicaState,
+    SiteAnswer,
 )
 from appliance.policy import predicate as predicates
 from appliance.policy.approvals import MS_PER_SECOND, State
@@ -87,8 +90,11 @@ def dry_run(places: tuple[Place, ...]) -> bytes:
 def request(core: Core, ctx: Context, command: OrderFound) -> Requested:
     """Decide ``destroy.request`` with what its dry run has found.
 
-    Codes: as ``selection.resolve``, order.empty, order.limit, person.not_removed.
+    At headquarters only: an order must reach everybody. Codes: site.not_headquarters, as
+    ``selection.resolve``, order.empty, order.limit, person.not_removed.
     """
+    if ctx.sites.is_branch:
+        raise refuse("site.not_headquarters")
     asked = command.command
     officer = rights.signed(ctx, asked)
     predicate = selection.resolve(core, asked.selection)
@@ -163,9 +169,9 @@ def confirm(core: Core, ctx: Context, command: Confirm) -> RunItem:
     assert ctx.actor.is_site, "only the site's own service confirms"
     intent = _known(core, command.run).intent
     tree = scope.frontier(ctx.txn, intent.run)
-    state = state_of(intent.generations[1], command.replicas)
+    state = state_of(intent.generations[1], command.replicas, answers(core, intent.run))
     record(core, ctx, intent, tree, command, state)
-    return _item(core.disposal.runs[intent.run])
+    return _item(core, core.disposal.runs[intent.run])
 
 
 def record(
@@ -204,6 +210,7 @@ def record(
         core.disposal.clock.source,
         program_version(),
         asked.body.digest if asked else b"",
+        answers(core, intent.run),
     )
     if asked is not None and asked.is_open and intent.cause in TAKE_TWO:
         decide_requests.close(ctx, asked, State.DONE, "")
@@ -211,12 +218,21 @@ def record(
     ledgering.checkpoint(core, ctx.txn)
 
 
-def state_of(last_generation: int, replicas: tuple[tuple[str, int], ...]) -> str:
-    """Return how far a destruction has come, from what its key replicas have acknowledged."""
+def state_of(
+    last_generation: int,
+    replicas: tuple[tuple[str, int], ...],
+    sites: tuple[SiteAnswer, ...] = (),
+) -> str:
+    """Return how far a destruction has come, from what key replicas and branches answered."""
     followed = sum(generation > last_generation for _, generation in replicas)
     if followed == len(replicas):
-        return COMPLETE
+        return COMPLETE if orders.is_everywhere(sites) else REPLICAS
     return REPLICAS if followed else LOCAL
+
+
+def answers(core: Core, run: int) -> tuple[SiteAnswer, ...]:
+    """Return how each branch stands to a run of headquarters; at a branch there is none."""
+    return () if core.sites.is_branch else core.disposal.across.answers(core.sites, run)
 
 
 def listed(core: Core, ctx: Context, command: ListRuns) -> Runs:
@@ -224,7 +240,7 @@ def listed(core: Core, ctx: Context, command: ListRuns) -> Runs:
     rights.signed(ctx, command, rights.READERS)
     reading.note(ctx, "runs")
     newest = list(core.disposal.runs.values())[: -1 - min(command.limit, RUNS_LISTED) : -1]
-    return Runs(tuple(map(_item, newest)))
+    return Runs(tuple(_item(core, run) for run in newest))
 
 
 def certify(core: Core, ctx: Context, command: ShowCertificate) -> Certificate:
@@ -277,7 +293,7 @@ def _approvals(asked: Request | None) -> tuple[Approval, ...]:
     return (first, second)
 
 
-def _item(run: Run) -> RunItem:
+def _item(core: Core, run: Run) -> RunItem:
     intent, confirmed = run.intent, run.confirmed
     return RunItem(
         intent.run,
@@ -290,7 +306,12 @@ def _item(run: Run) -> RunItem:
         confirmed.devices_answered if confirmed else 0,
         intent.started_ms,
         confirmed.confirmed_ms if confirmed else 0,
+        tuple(map(_site_item, answers(core, intent.run))),
     )
+
+
+def _site_item(answer: SiteAnswer) -> SiteItem:
+    return SiteItem(answer.name, answer.state, answer.destroyed, answer.held_back, answer.absent)
 
 
 def _request_item(core: Core, asked: Request) -> RequestItem:

@@ -19,6 +19,7 @@ from appliance.disposal.gather import Group
 from appliance.disposal.judge import Judge
 from appliance.disposal.limits import COUNTED_DAYS, SLICE_OPERATIONS, SPAN_DAYS, WIPED_RANGES
 from appliance.disposal.replies import SliceDone
+from appliance.disposal.spread import spread
 from appliance.disposal.state import Run
 from appliance.messaging.model import Place
 from appliance.operations import ConversationWiped, DayCount, DestructionIntent, Kind
@@ -38,6 +39,9 @@ RECALL: Final = "recall"
 ORDER: Final = "order"
 ERASURE: Final = "erasure"
 
+HEADQUARTERS: Final = "headquarters"
+"""What a branch destroys because headquarters ordered it."""
+
 ORDERED: Final = {"destroy": ORDER, "erase": ERASURE}
 """Acts that end in a run, and the cause that its certificate names."""
 
@@ -46,7 +50,7 @@ _OF_PERSONS: Final = (StreamKind.PERSON, StreamKind.DEVICE)
 
 
 @dataclass(slots=True)
-class _Piece:
+class Piece:
     """What one slice has destroyed so far."""
 
     locators: list[Locator] = field(default_factory=list)
@@ -55,6 +59,8 @@ class _Piece:
     keys: dict[bytes, list[int]] = field(default_factory=lambda: defaultdict(list))
     records: int = 0
     held_back: int = 0
+    groups: int = 0
+    is_of_person: bool = False
 
 
 def slice_(core: Core, ctx: Context, command: Slice) -> SliceDone:
@@ -69,7 +75,7 @@ def slice_(core: Core, ctx: Context, command: Slice) -> SliceDone:
     if proven_ms is None:
         raise refuse("clock.unproven")
     allowed = _allowed(core, ctx, command)
-    piece, taken, judge = _Piece(), 0, Judge(core)
+    piece, taken, judge = Piece(), 0, Judge(core)
     for place in command.places:
         if len(piece.locators) >= SLICE_OPERATIONS:
             break
@@ -80,7 +86,7 @@ def slice_(core: Core, ctx: Context, command: Slice) -> SliceDone:
         if not _ends(core, ctx, judge, found, proven_ms, command, allowed):
             piece.held_back += 1
             continue
-        _destroy(core, ctx, judge, piece, found)
+        destroy(core, ctx, judge, piece, found)
     if not piece.locators:
         return SliceDone(command.run, taken, 0, piece.held_back)
     for seed in ledgering.spent_seeds(core, ctx.txn):
@@ -89,7 +95,9 @@ def slice_(core: Core, ctx: Context, command: Slice) -> SliceDone:
             core, ctx.txn, Group((seed,)), keep_envelopes=False, now_ms=ctx.now
         )
     core.vault.doom(ctx.txn, piece.locators)
-    run = _record(core, ctx, command, piece)
+    run = record(core, ctx, command, piece)
+    if allowed is not None:
+        spread(core, ctx, run, piece.parts, is_of_person=piece.is_of_person)
     return SliceDone(run, taken, piece.records, piece.held_back)
 
 
@@ -150,10 +158,12 @@ def _is_swept(core: Core, ctx: Context, judge: Judge, op: Op, proven_ms: int) ->
     return shortest is not None and born_ms is not None and born_ms + shortest <= proven_ms
 
 
-def _destroy(core: Core, ctx: Context, judge: Judge, piece: _Piece, found: Group) -> None:
+def destroy(core: Core, ctx: Context, judge: Judge, piece: Piece, found: Group) -> None:
+    """Take a record with all that goes with it out of log and views, and note it in ``piece``."""
     root = found.root
     number = core.retention_class(root)
     keeps = number is not None and judge.bounds(root).metadata == "keep"
+    piece.groups += 1
     if number is not None:
         name = judge.policies.class_name(number)
         piece.counts[name, core.disposal.day_at(root.pos)] += 1
@@ -162,6 +172,7 @@ def _destroy(core: Core, ctx: Context, judge: Judge, piece: _Piece, found: Group
         core, ctx.txn, found, keep_envelopes=keeps and number != AUDIT, now_ms=ctx.now
     )
     if root.stream.kind in _OF_PERSONS:
+        piece.is_of_person = True
         gather.drop_head(ctx.txn, root.feed)
     for op in found.ops:
         piece.parts.append(op.id)
@@ -169,7 +180,7 @@ def _destroy(core: Core, ctx: Context, judge: Judge, piece: _Piece, found: Group
             piece.keys[op.conversation].append(op.key)
 
 
-def _record(core: Core, ctx: Context, command: Slice, piece: _Piece) -> int:
+def record(core: Core, ctx: Context, command: Slice, piece: Piece) -> int:
     """Append what the slice did: to each conversation for its people, and to the audit."""
     known = core.disposal.runs.get(command.run)
     number = command.run if known is not None else numbers.take(ctx.txn, "run")
@@ -181,7 +192,7 @@ def _record(core: Core, ctx: Context, command: Slice, piece: _Piece) -> int:
 
 
 def _intent(
-    core: Core, ctx: Context, command: Slice, piece: _Piece, number: int, known: Run | None
+    core: Core, ctx: Context, command: Slice, piece: Piece, number: int, known: Run | None
 ) -> DestructionIntent:
     before = known.intent if known is not None else None
     scope_key = before.scope_key if before is not None else ctx.entropy.bytes(scope.KEY_BYTES)

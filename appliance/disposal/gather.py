@@ -17,7 +17,7 @@ from store.engine.contract import Reader
 from store.engine.txn import Txn
 from store.errors import PartGoneError
 from store.feeds import FEED_ROW
-from store.ids import Stream, StreamKind
+from store.ids import OpId, Stream, StreamKind
 from store.oplog import Op, UnknownOpError
 from store.skeleton import OpClass
 from store.tables import FEED, HEAD, REGISTER, TARGET
@@ -70,8 +70,20 @@ def destroy(
             doomed.append(destruction.destroy_body(txn, core.log, core.vault, op, now_ms))
         else:
             doomed.append(destruction.destroy(txn, op))
-        core.forget(txn, op)
+        if op.body is not None:  # else it is out of the views already
+            core.forget(txn, op)
     return doomed
+
+
+def above(core: Core, reader: Reader, op: Op) -> Iterator[Op]:
+    """Yield the message that an operation targets, and what that one targets, as far as known."""
+    while op.target:
+        place = core.conversations.place(reader, OpId.unpack(op.target))
+        found = None if place is None else _read(core, reader, place)
+        if found is None:
+            return
+        op = found
+        yield op
 
 
 def erased(core: Core, reader: Reader, person: bytes) -> list[Place]:

@@ -39,6 +39,15 @@ ACTIVE_HOLDS: Final = 10_000
 HOLDS_PER_SITE: Final = 1_000_000
 """Numbers of holds that each site has to give: those of branch 3 begin at 3,000,001."""
 
+RECEIPTS_PER_SITE: Final = 1 << 40
+"""Orders of headquarters that a branch can answer: receipts are numbered by branch and order."""
+
+ORDER_TARGETS: Final = 512
+"""Operations that one order names: 17 kB."""
+
+ORDER_GROUPS: Final = 128
+"""Records that a branch destroys of an order in one command; halved where that is too much."""
+
 OPEN_REQUESTS: Final = 1_000
 """Requests that are neither done nor over, at one time."""
 

@@ -10,7 +10,7 @@ from typing import Literal
 from store.engine.txn import Txn
 from store.tables import meta_key
 
-Kind = Literal["hold", "request", "run", "replica"]
+Kind = Literal["hold", "request", "run", "replica", "order"]
 
 
 def take(txn: Txn, kind: Kind) -> int:

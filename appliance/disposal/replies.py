@@ -43,7 +43,10 @@ class HoldChanged(Reply, frozen=True):
 
 
 class HoldItem(Reply, frozen=True):
-    """One hold."""
+    """One hold; nothing is destroyed against it anywhere from ``everywhere_ms`` on (0: already).
+
+    ``waits_for`` are the sites that have not told yet that they know it.
+    """
 
     hold: int
     name: str
@@ -53,6 +56,8 @@ class HoldItem(Reply, frozen=True):
     selection: Selection
     placed_ms: int
     released_ms: int
+    everywhere_ms: int = 0
+    waits_for: tuple[str, ...] = ()
 
 
 class Holds(Reply, frozen=True):
@@ -141,8 +146,40 @@ class SliceDone(Reply, frozen=True):
     held_back: int
 
 
+class OrderCarried(Reply, frozen=True):
+    """An order is carried out at a branch, but for ``left`` operations that it has not come to."""
+
+    run: int
+    left: int
+    held_back: int
+    destroyed: int
+
+
+class Attested(Reply, frozen=True):
+    """No order waits for this branch any more."""
+
+    site: int
+    name: str
+
+
+class SiteItem(Reply, frozen=True):
+    """What a branch has answered to a run. ``state``: done, held, missing or lost.
+
+    The numbers are of operations; ``absent``: never held there, or gone before.
+    """
+
+    name: str
+    state: str
+    destroyed: int
+    held_back: int
+    absent: int
+
+
 class RunItem(Reply, frozen=True):
-    """One run. ``state``: RUNNING, LOCAL, REPLICAS, COMPLETE or CLOSING."""
+    """One run. ``state``: RUNNING, LOCAL, REPLICAS, COMPLETE or CLOSING.
+
+    ``sites`` are the branches that had to follow; none where nothing was ordered.
+    """
 
     run: int
     cause: str
@@ -154,6 +191,7 @@ class RunItem(Reply, frozen=True):
     devices_answered: int
     started_ms: int
     confirmed_ms: int
+    sites: tuple[SiteItem, ...] = ()
 
 
 class Runs(Reply, frozen=True):

@@ -24,11 +24,13 @@ from appliance.context import SITE
 from appliance.disposal import calendar, decide_clock, decide_requests, decide_runs, planner
 from appliance.disposal.commands import KeepLedger, ReadClock, Settle
 from appliance.disposal.decide_slices import EXPIRY, ORDERED, RECALL
+from appliance.disposal.following import Follower
 from appliance.disposal.gather import erased
 from appliance.disposal.limits import SCAN_PIECE, SCAN_RECORDS
 from appliance.disposal.runs import Execute, Followed, Progress, Runner
 from appliance.messaging.model import Place
 from appliance.policy.limits import ANCHOR_MS
+from appliance.sites.authority import why_no_destruction
 from store import reading
 from store.engine.contract import Engine, Reader
 from store.errors import StoreError
@@ -85,6 +87,7 @@ class Disposal:
         self._blocking = blocking
         self._now = now
         self.runner = Runner(core, execute, followed, now, self._rest)
+        self.follower = Follower(core, execute, self.runner)
         self.progress: deque[Progress] = deque(maxlen=REMEMBERED)
         """What this process has carried out, oldest first."""
         self._anchored = self._kept = self._expired = self._seen = -1.0
@@ -123,6 +126,7 @@ class Disposal:
         if self._core.disposal.decommissioned is not None:
             return
         await self._watch()
+        await self.follower.follow()
         while self._core.disposal.orders:
             await self.order(self._core.disposal.orders.popleft())
         if self._core.disposal.recalled:
@@ -156,8 +160,9 @@ class Disposal:
         done: list[Progress] = []
         while True:
             proven_ms = decide_clock.proven_ms(self._core)
-            if proven_ms is None:
-                logger.warning("expiry.waits", extra={"error": "clock.unproven"})
+            why = why_no_destruction(self._core.sites, self._core.reading())
+            if proven_ms is None or why:
+                logger.warning("expiry.waits", extra={"error": why or "clock.unproven"})
                 return done
             places = await self._read(partial(self._due, proven_ms))
             if not places:
@@ -172,7 +177,7 @@ class Disposal:
         recalled = self._core.disposal.recalled
         names = [recalled.popleft() for _ in range(len(recalled))]
         proven_ms = decide_clock.proven_ms(self._core)
-        if proven_ms is None:
+        if proven_ms is None or why_no_destruction(self._core.sites, self._core.reading()):
             return None
         places = await self._read(
             lambda reader: planner.recalled(self._core, reader, names, proven_ms)

@@ -17,6 +17,8 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from appliance.disposal import calendar
+from appliance.disposal.orders import KINDS as ORDER_KINDS
+from appliance.disposal.orders import Orders
 from appliance.operations import (
     BodyStruct,
     ClockAnchor,
@@ -63,13 +65,18 @@ RECALLS_QUEUED: Final = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A legal hold; ``released`` is the request that ended it, 0 while it is active."""
+    """A legal hold; ``released`` is the request that ended it, 0 while it is active.
+
+    ``pos`` is where it stands in the order of arrival here, ``seq`` its number where it was placed.
+    """
 
     body: HoldPlaced = field(repr=False)
     by: bytes
     placed_ms: int
     released: int = 0
     released_ms: int = 0
+    pos: int = 0
+    seq: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +159,8 @@ class Disposal:
         """Requests that an officer has told to be carried out, for the service."""
         self._started = Clock(NONE)
         """A clock of this process alone, for where nothing was ever proven."""
+        self.across = Orders()
+        """What headquarters orders its branches to destroy, and what they answer."""
         self._anchor: ClockAnchor | None = None
         self._changed: ClockChanged | None = None
         self._seen: Reading | None = None
@@ -293,6 +302,8 @@ class Disposal:
         change = _FOLDS.get(op.kind)
         if change is not None:
             change(self, op, body, undo)
+        elif op.kind in ORDER_KINDS:
+            self.across.fold(op, body, undo)
 
     def follows(self, op: Op) -> bool:
         """Tell whether an entry of the audit follows one that is still there, and needs it gone.
@@ -336,7 +347,7 @@ class Disposal:
         self._set("ruled_pos", max(self.ruled_pos, op.pos), undo)
 
     def _fold_hold(self, op: Op, body: HoldPlaced, undo: Undo | None) -> None:
-        self._put("holds", body.hold, Hold(body, op.actor, op.received_ms), undo)
+        self._put("holds", body.hold, _hold(op, body), undo)
         self._set("active", self.active.place(body.hold, body.predicate), undo)
         self._set("ruled_pos", max(self.ruled_pos, op.pos), undo)
 
@@ -423,6 +434,10 @@ class Disposal:
 
     def _fold_decommissioned(self, op: Op, body: SiteDecommissioned, undo: Undo | None) -> None:
         self._set("decommissioned", body, undo)
+
+
+def _hold(op: Op, body: HoldPlaced) -> Hold:
+    return Hold(body, op.actor, op.received_ms, pos=op.pos, seq=op.id.seq)
 
 
 _FOLLOWING: Final = frozenset(

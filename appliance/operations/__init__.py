@@ -50,6 +50,10 @@ its register is superseded, and its part may be destroyed.
     115      replica.named            site           replica number
     116      replica.retired          site           replica number
     117      site.decommissioned      site           -
+    118      destruction.order        site           order number
+    119      destruction.receipt      site           number of branch and order
+    120      site.lost                site           site number
+    121      scope.left               audit          - (no register)
     128      site.invited             site           site number
     129      site.joined              site           site number
     130      site.approved            site           site number
@@ -112,6 +116,8 @@ from appliance.operations.proof import (
     DayKey,
     DestructionConfirmed,
     DestructionIntent,
+    DestructionOrder,
+    DestructionReceipt,
     DeviceWiped,
     HoldPlaced,
     HoldReleased,
@@ -124,7 +130,10 @@ from appliance.operations.proof import (
     RequestClosed,
     RequestMade,
     RequestSigned,
+    ScopeLeft,
+    SiteAnswer,
     SiteDecommissioned,
+    SiteLost,
     SiteSucceeds,
 )
 from appliance.operations.sites import (
@@ -194,6 +203,10 @@ class Kind(IntEnum):
     REPLICA_NAMED = 115
     REPLICA_RETIRED = 116
     SITE_DECOMMISSIONED = 117
+    DESTRUCTION_ORDER = 118
+    DESTRUCTION_RECEIPT = 119
+    SITE_LOST = 120
+    SCOPE_LEFT = 121
     SITE_INVITED = 128
     SITE_JOINED = 129
     SITE_APPROVED = 130
@@ -287,6 +300,10 @@ SPECS: dict[Kind, Spec] = {
     Kind.REPLICA_NAMED: _privileged(ReplicaNamed, "replica"),
     Kind.REPLICA_RETIRED: _privileged(ReplicaRetired, "replica"),
     Kind.SITE_DECOMMISSIONED: _privileged(SiteDecommissioned),
+    Kind.DESTRUCTION_ORDER: _privileged(DestructionOrder, "order"),
+    Kind.DESTRUCTION_RECEIPT: _privileged(DestructionReceipt, "receipt"),
+    Kind.SITE_LOST: _privileged(SiteLost, "site"),
+    Kind.SCOPE_LEFT: _audited(ScopeLeft),
     Kind.SITE_INVITED: _privileged(SiteInvited, "site"),
     Kind.SITE_JOINED: _privileged(SiteJoined, "site"),
     Kind.SITE_APPROVED: _privileged(SiteApproved, "site"),
@@ -341,6 +358,8 @@ __all__ = [
     "DayKey",
     "DestructionConfirmed",
     "DestructionIntent",
+    "DestructionOrder",
+    "DestructionReceipt",
     "DeviceAdded",
     "DeviceRevoked",
     "DeviceWiped",
@@ -376,14 +395,17 @@ __all__ = [
     "RequestClosed",
     "RequestMade",
     "RequestSigned",
+    "ScopeLeft",
     "SecretSlot",
     "Signed",
+    "SiteAnswer",
     "SiteApproved",
     "SiteCreated",
     "SiteDecommissioned",
     "SiteHeadquarters",
     "SiteInvited",
     "SiteJoined",
+    "SiteLost",
     "SiteReprovisioned",
     "SiteRevoked",
     "SiteSecret",

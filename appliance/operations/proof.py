@@ -142,12 +142,28 @@ class ReplicaState(BodyStruct, frozen=True):
     generation: int
 
 
+class SiteAnswer(BodyStruct, frozen=True):
+    """What a branch has answered to the orders of a run, by its number and name.
+
+    ``state`` is done, held (a hold keeps some of it there), missing (no answer, or not to all) or
+    lost (an officer attests that nothing is left of it). Numbers are of operations.
+    """
+
+    site: int
+    name: str
+    state: str
+    destroyed: int
+    held_back: int
+    absent: int
+
+
 class DestructionConfirmed(BodyStruct, frozen=True):
     """A run is over: its keys are effaced. Everything a certificate says, except the proofs.
 
-    ``cause`` is expiry, recall, erasure, order or decommission; ``state`` is LOCAL, REPLICAS or
-    COMPLETE. ``scope_root`` covers all slices, in order. ``generations`` are the first and last
-    root that died, ``evidence`` what was seen on the key directory's device. Times in Unix ms.
+    ``cause`` is expiry, recall, erasure, order, headquarters or decommission; ``state`` is
+    LOCAL, REPLICAS or COMPLETE. ``scope_root`` covers all slices, in order. ``generations`` are
+    the first and last root that died, ``evidence`` what was seen on the key directory's device.
+    Times in Unix ms.
     """
 
     run: int
@@ -175,6 +191,66 @@ class DestructionConfirmed(BodyStruct, frozen=True):
     program: str
     digest: bytes = b""
     """What the second person signed; empty for runs that need no approval."""
+    sites: tuple[SiteAnswer, ...] = ()
+    """What the branches have answered, where the run became orders to them."""
+
+
+class DestructionOrder(BodyStruct, frozen=True):
+    """Headquarters has destroyed these operations by an act of two people; branches follow.
+
+    ``order`` numbers them, ``run`` is the run of headquarters that they are of, ``digest`` what
+    the second person signed, ``scope_root`` as the run's intent says. ``targets`` are OpIds of 32
+    bytes. ``person``: whose erasure it is; then all goes that a site knows of them, named here or
+    not. ``holders`` are the numbers of the branches that must answer.
+    """
+
+    order: int
+    run: int
+    cause: str
+    digest: bytes
+    scope_root: bytes
+    targets: tuple[bytes, ...]
+    person: bytes
+    holders: tuple[int, ...]
+
+
+class DestructionReceipt(BodyStruct, frozen=True):
+    """A branch has carried out an order, as far as it may: the newest receipt counts.
+
+    ``receipt`` is the branch's number and the order's in one, ``run`` the branch's own run whose
+    certificate tells more (0: it had nothing to destroy), ``generation`` its root after it.
+    ``destroyed``, ``held_back`` and ``absent`` (never held, or gone before) count operations,
+    ``left`` those that it has not come to yet.
+    """
+
+    receipt: int
+    order: int
+    run: int
+    generation: int
+    destroyed: int
+    held_back: int
+    absent: int
+    left: int
+
+
+class ScopeLeft(BodyStruct, frozen=True):
+    """A branch has let go of so many bodies of a conversation that nobody there is in any more.
+
+    ``held_back`` are kept for a hold; ``generation`` is the branch's root before.
+    """
+
+    conversation: bytes
+    dropped: int
+    held_back: int
+    generation: int
+
+
+class SiteLost(BodyStruct, frozen=True):
+    """An officer attests that nothing is left of a revoked branch: no order waits for it."""
+
+    site: int
+    reason: str
+    signed: Signed = UNSIGNED
 
 
 class ConversationWiped(BodyStruct, frozen=True):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from appliance.context import Context, refuse
 from appliance.sites import lease
 from appliance.sites.lease import Act
-from store import cursors
-from sync.pieces import Lane
+
+if TYPE_CHECKING:
+    from appliance.policy.clock import Reading
+    from appliance.sites.registry import Sites
 
 
 def require_lease(ctx: Context, act: Act) -> None:
@@ -24,11 +28,19 @@ def require_destruction(ctx: Context) -> None:
 
     It takes a lease, and every hold and policy that headquarters knew of when it granted it.
     """
-    if not ctx.sites.is_branch:
-        return
-    applied = cursors.get(ctx.txn, cursors.PEER, Lane.CONTROL)
-    if not lease.may_destroy(ctx.sites.mark, applied, ctx.reading()):
+    if why_no_destruction(ctx.sites, ctx.reading()):
         raise refuse("site.lease")
+
+
+def why_no_destruction(sites: Sites, reading: Reading) -> str:
+    """Return why this site may not destroy now: "expired", "holds", or empty when it may.
+
+    "holds": headquarters knows of holds that have not arrived here.
+    """
+    if not sites.is_branch or lease.may_destroy(sites.mark, sites.applied, reading):
+        return ""
+    is_over = lease.state_of(sites.mark, reading) is lease.State.EXPIRED
+    return "expired" if is_over else "holds"
 
 
 def require_home(ctx: Context, person: bytes) -> None:

@@ -25,6 +25,12 @@ class Backlog:
         """Return how many operations wait."""
         return sum(map(len, self._lanes.values()))
 
+    @property
+    def durable(self) -> int:
+        """The last own seq up to which headquarters has everything that was looked at."""
+        waiting = [lane[0] for lane in self._lanes.values() if lane]
+        return min(waiting) - 1 if waiting else self.known
+
     def look(self, reader: Reader, origin: int) -> None:
         """Take in what was written since; opens nothing, 0.3 us for each operation."""
         for key, value in reader.range(LOG.key(origin, self.known + 1), LOG.span(origin)[1]):

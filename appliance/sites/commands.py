@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from appliance.directory.commands import Command
-from appliance.sites.lease import Grant
+from appliance.sites.lease import Ask, Grant
 
 # --- requests: signed -------------------------------------------------------------------------
 
@@ -88,6 +88,13 @@ class GrantLease(Command, frozen=True):
     """At a branch: headquarters has granted the lease that was asked for."""
 
     granted: Grant
+
+
+class RecordGrant(Command, frozen=True):
+    """At headquarters: grant a branch the lease that it asks for; replies ``Grant``."""
+
+    node: bytes
+    asked: Ask
 
 
 class MarkLease(Command, frozen=True):

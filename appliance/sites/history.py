@@ -18,7 +18,7 @@ from appliance.sites.scope import Scope
 from store.engine.contract import Reader
 from store.engine.txn import Txn
 from store.feeds import FEED_ROW
-from store.ids import Origin, Stream
+from store.ids import Stream
 from store.ops import Op
 from store.records import Record
 from store.shipping import Shipment
@@ -64,7 +64,6 @@ def chapter(
     core: Core,
     reader: Reader,
     scope: Scope,
-    peer: Origin,
     stream: Stream,
     before: int,
     limit: int,
@@ -84,8 +83,6 @@ def chapter(
             break
         oldest = FEED.columns(key)[1]
         origin, seq, _key = FEED_ROW.unpack(value)
-        if rows[origin].origin == peer:
-            continue
         shipment = _worth_telling(core, reader, origin, seq)
         if shipment is not None:
             index = origins.setdefault(origin, len(origins))

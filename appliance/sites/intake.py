@@ -13,12 +13,18 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from appliance.context import Context, refuse
+from appliance.disposal import escrow
+from appliance.disposal.gather import Group
+from appliance.disposal.limits import HOLDS_PER_SITE
+from appliance.disposal.orders import receipt_number
 from appliance.operations import (
     SPECS,
     UNSIGNED,
     BodyStruct,
     ConversationCreated,
     ConversationMember,
+    DestructionReceipt,
+    HoldPlaced,
     Kind,
     Message,
     PersonHome,
@@ -29,13 +35,15 @@ from appliance.operations import (
 from appliance.sites import history, merge, pending, upstream
 from appliance.sites.link_commands import GapError, NoteHistory, PieceError, Taken, TakePiece
 from appliance.sites.merge import Side
-from appliance.sites.reach import REACH, Reach, lane, may_come_from_branch, reach
-from store import cursors, hlc, shipping
+from appliance.sites.reach import REACH, is_only_kept, lane, may_come_from_branch
+from store import cursors, destruction, hlc, shipping
 from store.envelope import Envelope
 from store.errors import FormatError, IntegrityError, PartGoneError
 from store.ids import SITE_STREAM, OpId, Origin, Stream, StreamKind
 from store.oplog import Op
+from store.records import PartState, Record
 from store.shipping import Shipment
+from store.tables import LOG
 from store.vault import CONTROL, STANDARD
 from sync.pieces import NUMBERED, Entry, Lane, Own, Piece
 
@@ -66,7 +74,10 @@ def take(core: Core, ctx: Context, command: TakePiece) -> Taken:
             from_headquarters = _FromHeadquarters(core, ctx, piece)
             if piece.lane is Lane.HISTORY:
                 return from_headquarters.take_history()
-            return from_headquarters.take()
+            taken = from_headquarters.take()
+            applied = cursors.get(ctx.txn, cursors.PEER, Lane.CONTROL)
+            core.sites.set_applied(applied, ctx.txn.on_rollback)
+            return taken
         branch = core.sites.branch_of(command.node)
         if branch is None or not branch.is_approved:
             raise refuse("site.unknown")
@@ -123,12 +134,16 @@ class _Intake:
         except IndexError:
             raise PieceError("an operation of an origin that is not named") from None
         number = self.origin_number(origin)
-        if self.core.log.is_own(number):
-            return
         shipment = entry.shipment
+        if self.core.log.is_own(number):
+            self._refill(number, shipment)
+            return
         envelope = shipping.envelope_of(shipment)
         if envelope is None or shipment.stream is None:
             self._receive_bare(number, shipment)
+            return
+        if self._is_gone(envelope.target):
+            self._bury(number, shipment)
             return
         body = _body(envelope, shipment)
         is_void = entry.is_quarantined or self.is_void(origin, shipment, envelope, body)
@@ -143,6 +158,8 @@ class _Intake:
             late=self._is_late(envelope, shipment.stream, body),
         )
         if isinstance(op, Op):
+            if self.piece.lane is Lane.HISTORY:
+                escrow.drop(self.ctx.txn, Group((op,)))
             if op.target:  # what targets a message may come before it, in another lane
                 self.origin_number(Origin(*OpId.unpack(op.target)[:2]))
             if body is not None and not is_void and not self.is_only_kept(envelope):
@@ -150,6 +167,41 @@ class _Intake:
                 if self.piece.lane is not Lane.HISTORY:
                     self.ctx.ops.append(op)
                 self.follow_up(op, body, entry.number)
+
+    def _refill(self, number: int, shipment: Shipment) -> None:
+        """Take back an own operation whose body this branch let go of with its scope."""
+        envelope = shipping.envelope_of(shipment)
+        if self.piece.lane is not Lane.HISTORY or envelope is None or shipment.stream is None:
+            return
+        retention_class = self._retention_class(envelope, shipment.stream)
+        op = self.core.log.refill(
+            self.ctx.txn,
+            number,
+            shipment,
+            retention_class=retention_class,
+            now_ms=self.ctx.now,
+        )
+        body = _body(envelope, shipment)
+        if isinstance(op, Op) and body is not None:
+            escrow.drop(self.ctx.txn, Group((op,)))
+            self.core.apply(self.ctx.txn, op, self.core.localised(op, body))
+
+    def _is_gone(self, target: bytes) -> bool:
+        """Tell whether what an operation belongs to was destroyed here: then it goes as well."""
+        if not target:
+            return False
+        place = self.core.log.find(self.ctx.txn, OpId.unpack(target))
+        if place is None:
+            return False
+        record = Record.unpack(self.ctx.txn.get(LOG.key(*place)) or b"")
+        return record.body_state is PartState.DESTROYED
+
+    def _bury(self, number: int, shipment: Shipment) -> None:
+        """Log an operation as destroyed: it came too late to be seen."""
+        place = (number, shipment.seq)
+        if self.ctx.txn.get(LOG.key(*place)) is None:
+            self._receive_bare(number, shipping.bare(shipment))
+            destruction.bury(self.ctx.txn, place)
 
     def _receive_bare(self, number: int, shipment: Shipment) -> None:
         self.core.log.receive(
@@ -213,7 +265,7 @@ class _Intake:
 
     def is_only_kept(self, envelope: Envelope) -> bool:
         """Tell whether an operation is logged and not acted on."""
-        return reach(envelope.kind, StreamKind.SITE) in (Reach.KEPT, Reach.SITE)
+        return is_only_kept(envelope.kind)
 
     def is_void(
         self, origin: Origin, shipment: Shipment, envelope: Envelope, body: BodyStruct | None
@@ -278,6 +330,8 @@ class _FromBranch(_Intake):
             return True
         if body is None:
             return False
+        if self._is_of_anothers_numbers(body):
+            return True
         if envelope.kind in merge.CREDENTIALS:
             person = self.core.directory.person(shipment.stream.id)
             if person is not None and person.ended_pos > envelope.seen:
@@ -286,6 +340,16 @@ class _FromBranch(_Intake):
         if holder is None or holder.pos <= envelope.seen or holder.id.node == self.node:
             return False
         return merge.beats(self._side(holder), Side(envelope.kind, body, is_headquarters=False))
+
+    def _is_of_anothers_numbers(self, body: BodyStruct) -> bool:
+        """Tell whether it would change a hold, or be a receipt, of another site."""
+        branch = self.core.sites.branch_of(self.node)
+        site = 0 if branch is None else branch.site
+        if isinstance(body, HoldPlaced):
+            return body.hold // HOLDS_PER_SITE != site
+        if isinstance(body, DestructionReceipt):
+            return body.receipt != receipt_number(site, body.order)
+        return False
 
     def _is_new(self, envelope: Envelope) -> bool:
         """Tell whether the actor is not known here yet: their first operation is on its way."""

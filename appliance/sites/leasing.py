@@ -2,14 +2,15 @@
 
 A branch asks whenever the line comes up, and then every hour; every minute while there is no
 answer, or until it can say that it knows every hold. Nothing is kept of a question: the answer
-repeats it.
+repeats it. What is granted is durable at headquarters before the branch hears of it, so
+headquarters always knows how long a branch may still destroy without it.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import trio
 
@@ -17,7 +18,7 @@ from appliance.context import SITE, Actor
 from appliance.core import Core
 from appliance.operations import LeaseGranted
 from appliance.sites import lease
-from appliance.sites.commands import GrantLease
+from appliance.sites.commands import GrantLease, RecordGrant
 from appliance.sites.limits import LEASE_ASK_SECONDS, LEASE_RETRY_SECONDS
 from appliance.sites.linking import Links
 from store import cursors
@@ -32,13 +33,6 @@ logger = logging.getLogger("strongroom.lease")
 ASK: Final = "lease.ask"
 GRANT: Final = "lease.grant"
 """Kinds of notes."""
-
-
-class Granted(NamedTuple):
-    """What headquarters granted a branch last: when (Unix ms), and up to where it knew holds."""
-
-    at_ms: int
-    applied: int
 
 
 class Leasing:
@@ -70,8 +64,6 @@ class Leasing:
         self._spawn = spawn
         self._up = trio.Event()
         self._is_up = False
-        self.granted: dict[bytes, Granted] = {}
-        """Node -> what headquarters granted it last, since the start."""
         links.notes[ASK] = self._asked
         links.notes[GRANT] = self._granted
 
@@ -142,7 +134,13 @@ class Leasing:
         except FormatError:
             logger.warning("lease.malformed", extra={"site": node.hex()})
             return
-        now_ms = self._clock.wall_ms()
-        granted = lease.Grant(asked, now_ms, self._core.disposal.ruled_pos)
-        if self._links.note(node, GRANT, lease.write_grant(granted)):
-            self.granted[node] = Granted(now_ms, asked.hold)
+
+        async def grant() -> None:
+            try:
+                granted = await self._execute(SITE, RecordGrant(node, asked))
+            except (StrongroomError, StoreError) as error:
+                logger.error("lease.failed", extra={"error": error.code})
+            else:
+                self._links.note(node, GRANT, lease.write_grant(granted))
+
+        self._spawn(grant)

@@ -40,6 +40,10 @@ AGED_MS: Final = 24 * 3_600_000
 EXPIRED_MS: Final = 7 * 24 * 3_600_000
 """Age from which a lease is EXPIRED, in ms."""
 
+LEASE_DRIFT_MS: Final = 3_600_000
+"""By how much headquarters takes a lease to last longer than it does, in ms: a branch's uptime may
+count too slowly, by one part in 168."""
+
 LEASE_BOOT_CHARACTERS: Final = 64
 """Longest name of a boot; Linux gives 36 characters."""
 

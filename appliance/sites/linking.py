@@ -123,6 +123,11 @@ class Links:
             self._backlog.look(reader, self._core.log.head.origin)
         return len(self._backlog)
 
+    @property
+    def acknowledged(self) -> int:
+        """The last own operation that headquarters has for sure, with all before it."""
+        return 0 if self._backlog is None else self._backlog.durable
+
     def state(self, node: bytes) -> LinkState:
         """Return how the link to a peer is."""
         return self.states.get(node, LinkState())

@@ -22,6 +22,8 @@ class Reach(Enum):
     """Nowhere."""
     KEPT = "kept"
     """To headquarters, which keeps it and does not act on it."""
+    HEADQUARTERS = "headquarters"
+    """To headquarters, which acts on it."""
     HOME = "home"
     """To headquarters, and to the site where the person of its stream is at home."""
     CONVERSATION = "conversation"
@@ -46,6 +48,7 @@ _SITE: Final = (
     Kind.SITE_REPROVISIONED,
     Kind.SITE_HEADQUARTERS,
     Kind.LEASE_GRANTED,
+    Kind.SITE_LOST,
 )
 
 _KEPT: Final = (
@@ -58,6 +61,7 @@ _KEPT: Final = (
     Kind.PRIVILEGED_READ,
     Kind.SITE_SUCCEEDS,
     Kind.SITE_DECOMMISSIONED,
+    Kind.SCOPE_LEFT,
 )
 
 _HOME: Final = (
@@ -84,6 +88,7 @@ _EVERYWHERE: Final = (
     Kind.POLICY_SET,
     Kind.HOLD_PLACED,
     Kind.HOLD_RELEASED,
+    Kind.DESTRUCTION_ORDER,
 )
 
 _CONVERSATION: Final = (
@@ -105,6 +110,7 @@ _CONVERSATION: Final = (
 REACH: Final[dict[int, Reach]] = {
     **dict.fromkeys(_SITE, Reach.SITE),
     **dict.fromkeys(_KEPT, Reach.KEPT),
+    Kind.DESTRUCTION_RECEIPT: Reach.HEADQUARTERS,
     **dict.fromkeys(_HOME, Reach.HOME),
     **dict.fromkeys(_EVERYWHERE, Reach.EVERYWHERE),
     **dict.fromkeys(_CONVERSATION, Reach.CONVERSATION),
@@ -132,6 +138,11 @@ def reach(kind: int, stream: StreamKind) -> Reach:
     return Reach.CONVERSATION if stream is StreamKind.CONVERSATION else Reach.KEPT
 
 
+def is_only_kept(kind: int) -> bool:
+    """Tell whether an operation of another site is logged and not acted on."""
+    return reach(kind, StreamKind.SITE) in (Reach.KEPT, Reach.SITE)
+
+
 def lane(kind: int, *, is_urgent: bool = False) -> Lane:
     """Return the lane of an operation; ``is_urgent`` of a message with that priority."""
     if is_urgent and kind == Kind.MESSAGE:
@@ -140,7 +151,13 @@ def lane(kind: int, *, is_urgent: bool = False) -> Lane:
 
 
 _FROM_HEADQUARTERS: Final = frozenset(
-    (Kind.POLICY_SET, Kind.HOLD_RELEASED, Kind.VERDICT, Kind.CLOCK_FIX)
+    (
+        Kind.POLICY_SET,
+        Kind.HOLD_RELEASED,
+        Kind.VERDICT,
+        Kind.CLOCK_FIX,
+        Kind.DESTRUCTION_ORDER,
+    )
 )
 """What only headquarters may make: a branch moves only towards keeping and hiding."""
 

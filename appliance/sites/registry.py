@@ -18,11 +18,12 @@ What else is decided never comes to the log; if the log says it, it changes noth
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from appliance.operations import (
     BodyStruct,
@@ -37,10 +38,12 @@ from appliance.operations import (
     SiteRevoked,
 )
 from appliance.sites.lease import Mark, Profile, pack, unpack
+from store import cursors
 from store.engine.contract import Reader
 from store.engine.txn import Txn
 from store.oplog import Op
-from store.tables import meta_key
+from store.tables import meta_key, successor
+from sync.pieces import Lane
 
 if TYPE_CHECKING:
     from appliance.directory.model import Person
@@ -49,6 +52,19 @@ if TYPE_CHECKING:
 Undo = Callable[[Callable[[], None]], None]
 
 _MARK: Final = meta_key("lease")
+_GRANTED: Final = meta_key("lease.")
+_SITE = struct.Struct(">I")
+_GRANT_ROW = struct.Struct(">QQ")
+
+
+class Granted(NamedTuple):
+    """The last lease that headquarters granted a branch, in Unix ms, and what it had applied.
+
+    META row "lease." and the site number u32: both, u64 each.
+    """
+
+    at_ms: int
+    applied: int
 
 
 class State(StrEnum):
@@ -105,6 +121,10 @@ class Sites:
         self.lease: LeaseGranted | None = None
         self.mark: Mark | None = None
         """How old this branch's lease was when last noted."""
+        self.applied = 0
+        """Up to which arrival number of headquarters everything is applied at this branch."""
+        self.granted: Mapping[int, Granted] = {}
+        """At headquarters: the last lease of each branch, by site number."""
         self.profile: Profile = "hospital"
         """What an expired lease still allows, as the configuration says."""
         self.clock_fixes: Mapping[int, ClockFix] = {}
@@ -182,11 +202,26 @@ class Sites:
         """Read what only rows say; to be called once, after the registers were folded."""
         row = reader.get(_MARK)
         self.mark = None if row is None else unpack(row)
+        self.applied = cursors.get(reader, cursors.PEER, Lane.CONTROL)
+        self.granted = {
+            _SITE.unpack(key[len(_GRANTED) :])[0]: Granted(*_GRANT_ROW.unpack(value))
+            for key, value in reader.range(_GRANTED, successor(_GRANTED))
+        }
 
     def set_mark(self, txn: Txn, mark: Mark) -> None:
         """Note the age of the lease."""
         txn.put(_MARK, pack(mark))
         self._set("mark", mark, txn.on_rollback)
+
+    def set_applied(self, number: int, undo: Undo) -> None:
+        """Note up to which arrival number of headquarters everything is applied here."""
+        if number != self.applied:
+            self._set("applied", number, undo)
+
+    def set_granted(self, txn: Txn, site: int, granted: Granted) -> None:
+        """At headquarters: note the newest lease of a branch."""
+        txn.put(_GRANTED + _SITE.pack(site), _GRANT_ROW.pack(*granted))
+        self._set("granted", {**self.granted, site: granted}, txn.on_rollback)
 
     def fold(self, op: Op, body: BodyStruct, undo: Undo | None) -> None:
         """Follow an operation; other rooms' kinds change nothing. ``undo`` is None at load."""

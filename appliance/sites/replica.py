@@ -151,6 +151,6 @@ class HeadquartersReplica(SiteReplica):
         return reading.read(
             self._engine,
             lambda reader: history.chapter(
-                self._core, reader, self._scope, self._peer, stream, before, limit, budget_bytes
+                self._core, reader, self._scope, stream, before, limit, budget_bytes
             ),
         )

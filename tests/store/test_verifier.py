@@ -738,8 +738,25 @@ def test_each_field_of_the_body_has_its_type(at: int) -> None:
         changed = [*fields[:at], wrong, *fields[at + 1 :]]
         with pytest.raises(VerificationError):
             verifier.read_body(canonical.encode(changed))
-    with pytest.raises(VerificationError):
-        verifier.read_body(canonical.encode(fields[:at]))
+    if verifier.Body._fields[at] not in verifier.Body._field_defaults:
+        with pytest.raises(VerificationError):
+            verifier.read_body(canonical.encode(fields[:at]))
+
+
+def test_a_body_from_before_there_were_branches_names_none() -> None:
+    fields = canonical.decode(PROOF.body)
+    at = verifier.Body._fields.index("sites")
+    assert verifier.read_body(canonical.encode(fields[:at])).sites == []
+
+
+@pytest.mark.parametrize("state", ["missing", "held"])
+def test_nothing_is_complete_that_a_site_has_not_answered(state: str) -> None:
+    fields = canonical.decode(PROOF.body)
+    fields[verifier.Body._fields.index("sites")] = [[1, "north", state, 3, 1, 0]]
+    with pytest.raises(VerificationError, match="every site"):
+        verifier.read_body(canonical.encode(fields))
+    fields[verifier.Body._fields.index("sites")] = [[1, "north", "done", 4, 0, 0]]
+    assert verifier.read_body(canonical.encode(fields)).is_everywhere
 
 
 @pytest.mark.parametrize(

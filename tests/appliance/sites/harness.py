@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from random import Random
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import nacl.signing
 
@@ -73,12 +74,15 @@ class Place(House):
                 self.heard.setdefault(person.id, [])
 
 
-class Organisation:
+P = TypeVar("P", bound=Place)
+
+
+class OrganisationOf(Generic[P]):
     """Headquarters and some branches; ``settle`` carries everything everywhere."""
 
-    def __init__(self, branches: int = 2) -> None:
-        self.hub = Place(100)
-        self.branches = [Place(101 + number) for number in range(branches)]
+    def __init__(self, branches: int, make: Callable[[int], P]) -> None:
+        self.hub = make(100)
+        self.branches = [make(101 + number) for number in range(branches)]
         for number, branch in enumerate(self.branches, start=1):
             enrol(self.hub.site, branch.site, number)
 
@@ -87,10 +91,10 @@ class Organisation:
             place.close()
 
     @property
-    def places(self) -> list[Place]:
+    def places(self) -> list[P]:
         return [self.hub, *self.branches]
 
-    def enrol(self, login: str, home: Place) -> None:
+    def enrol(self, login: str, home: P) -> None:
         """Make a person known at headquarters who is at home at a site."""
         self.hub.do(SITE, CreatePerson(login, login.title()))
         person = self.hub.core.directory.resolve(login).id
@@ -101,7 +105,7 @@ class Organisation:
 
     # --- carrying ---------------------------------------------------------------------------------
 
-    def replicas(self, branch: Place) -> tuple[BranchReplica, HeadquartersReplica]:
+    def replicas(self, branch: P) -> tuple[BranchReplica, HeadquartersReplica]:
         """Return what sends to headquarters, and what sends to the branch, as a link begins."""
 
         async def execute(actor: Any, command: Any) -> Any:
@@ -114,7 +118,7 @@ class Organisation:
         return up, down
 
     def carry(
-        self, branch: Place, lane: Lane, *, is_up: bool, budget_bytes: int = BUDGET_BYTES
+        self, branch: P, lane: Lane, *, is_up: bool, budget_bytes: int = BUDGET_BYTES
     ) -> bool:
         """Carry one piece of a lane; tell whether there was one."""
         up, down = self.replicas(branch)
@@ -139,7 +143,7 @@ class Organisation:
         receiver.do(SITE, TakePiece(sender.node, sender.core.log.own, piece))
         return True
 
-    def recollect(self, branch: Place) -> bool:
+    def recollect(self, branch: P) -> bool:
         """Ask for the history that a branch owes itself; tell whether there was any."""
         up, down = self.replicas(branch)
 
@@ -182,6 +186,13 @@ class Organisation:
         """Prove that every site agrees with itself."""
         for place in self.places:
             place.check()
+
+
+class Organisation(OrganisationOf[Place]):
+    """An organisation of plain sites."""
+
+    def __init__(self, branches: int = 2) -> None:
+        super().__init__(branches, Place)
 
 
 def append(site: Site, kind: Kind, body: BodyStruct, stream: Stream = SITE_STREAM) -> None:
