@@ -16,6 +16,7 @@ from appliance.findings import Finding, Severity
 from appliance.health import CLOCK_FLOOR_MS, DISK_FLOOR_BYTES
 from appliance.replicas import ReplicaStatus
 from appliance.site import Site
+from appliance.sites import lease
 
 MAP_WARNING_SHARE: Final = 0.8
 """Share of the map in use from which it should be enlarged."""
@@ -141,6 +142,20 @@ def examine_replicas(statuses: Sequence[ReplicaStatus], now_ms: int) -> Iterator
                 f"the key replica in {status.name} is on the device of data or keys",
                 "Move it to a device of its own: one fault would take both.",
             )
+
+
+def examine_branch(site: Site) -> Iterator[Finding]:
+    """Yield a finding about a branch whose authority has aged; cheap."""
+    sites = site.core.sites
+    state = lease.state_of(sites.mark, site.core.reading())
+    if sites.is_branch and state is not lease.State.FRESH:
+        refused = ", ".join(sorted(lease.REFUSED[state, sites.profile]))
+        yield Finding(
+            "site.cut_off",
+            Severity.WARNING,
+            f"the lease of this branch is {state}: no {refused}",
+            "See to the line to headquarters; `strongroom site status` tells how it is.",
+        )
 
 
 def examine_disposal(site: Site) -> Iterator[Finding]:

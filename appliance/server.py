@@ -371,6 +371,7 @@ class Appliance:
         while True:
             await trio.sleep(TICK_SECONDS)
             self.gateway.tick()
+            self.links.expel()
             self._link_changed()
             with self.site.ports.engine.snapshot() as reader:
                 urgent = next(reader.range(*URGENT.span(), limit=1), None)

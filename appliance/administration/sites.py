@@ -30,6 +30,8 @@ def _branch(host: Host, branch: Branch) -> dict[str, Any]:
         "state": branch.state,
         "fingerprint": enrolment.fingerprint(key, pin) if key else "",
         "node": branch.node.hex(),
+        "address": branch.address,
+        "ca": f"sha256:{branch.ca.hex()}" if branch.ca else "",
         "people": len(sites.revealed(branch.node)) if branch.node else 0,
         "linked": link.is_up,
         "link_since_at": link.since_ms or None,

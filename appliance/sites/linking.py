@@ -150,6 +150,13 @@ class Links:
         if link is not None:
             link.stop()
 
+    def expel(self) -> None:
+        """End the links of branches that are let in no more; O(linked branches)."""
+        for node in list(self.reception.links):
+            branch = self._core.sites.branch_of(node)
+            if branch is None or not branch.is_approved:
+                self.stop(node)
+
     # --- what the link asks and tells -------------------------------------------------------------
 
     def _replica(self, node: bytes) -> BranchReplica | HeadquartersReplica:
