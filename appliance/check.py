@@ -100,7 +100,7 @@ def show(core: Core, txn: Txn, entry: Entry) -> None:
     """Write the views' rows of one entry of the log, and fold it into the memory of ``core``."""
     if isinstance(entry, Op) and not entry.is_quarantined:
         feeds.show(txn, entry, feeds.head(txn, entry.feed))
-        if entry.body is not None:
+        if entry.body is not None and core.heeds(entry):
             core.apply(txn, entry, core.body_of(entry))
 
 

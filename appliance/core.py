@@ -42,7 +42,8 @@ from appliance.operations import (
     encode,
 )
 from appliance.policy.clock import Reading
-from appliance.sites import decide_lease, decide_sites, intake
+from appliance.sites import decide_lease, decide_sites, intake, proofs
+from appliance.sites.reach import is_only_kept
 from appliance.sites.registry import Sites
 from store import cursors, feeds, heads
 from store.engine.contract import Reader
@@ -86,6 +87,12 @@ DECISIONS: dict[type, Callable[[Context, Any], Any]] = {
     **decide_lease.DECISIONS,
 }
 """Every command that can be decided, and the function that decides it."""
+
+LINK: Final[dict[type, Callable[[Core, Context, Any], Any]]] = {
+    **intake.DECISIONS,
+    **proofs.DECISIONS,
+}
+"""What the links to other sites ask for, which needs all of the site."""
 
 
 class Core:
@@ -221,7 +228,7 @@ class Core:
         decision = DECISIONS.get(type(command))
         if decision is not None:
             return Outcome(decision(context, command), tuple(context.ops))
-        weighty = DISPOSAL.get(type(command)) or intake.DECISIONS.get(type(command))
+        weighty = DISPOSAL.get(type(command)) or LINK.get(type(command))
         if weighty is None:
             raise Refusal("request.unknown")
         return Outcome(weighty(self, context, command), tuple(context.ops))
@@ -240,6 +247,13 @@ class Core:
     def body_of(self, op: Op) -> BodyStruct:
         """Read an operation's body, with what it says of positions as it holds here."""
         return self.localised(op, decode_body(op))
+
+    def heeds(self, op: Op) -> bool:
+        """Tell whether an operation of this kind is acted on, be it made here or elsewhere.
+
+        One of a newer build is kept until this one is upgraded.
+        """
+        return op.kind in SPECS and (self._is_own(op.origin) or not is_only_kept(op.kind))
 
     def localised(self, op: Op, body: BodyStruct) -> BodyStruct:
         """Return a body whose positions are those of this site, whatever site it is of.

@@ -132,6 +132,11 @@ def reach(kind: int, stream: StreamKind) -> Reach:
     return Reach.CONVERSATION if stream is StreamKind.CONVERSATION else Reach.KEPT
 
 
+def is_only_kept(kind: int) -> bool:
+    """Tell whether an operation of another site is logged and not acted on."""
+    return reach(kind, StreamKind.SITE) in (Reach.KEPT, Reach.SITE)
+
+
 def lane(kind: int, *, is_urgent: bool = False) -> Lane:
     """Return the lane of an operation; ``is_urgent`` of a message with that priority."""
     if is_urgent and kind == Kind.MESSAGE:

@@ -23,6 +23,7 @@ from appliance.positions import format_pos
 from appliance.server import Appliance
 from appliance.site import Site
 from store.ids import Stream, StreamKind
+from store.limits import SEGMENT_MS
 from store.vault import NoWrap
 from sync.memory import FAIR, MemoryLink, Weather
 from tests.appliance.simulation import CONFIG, TrioClock, World
@@ -368,6 +369,9 @@ class Federation:
             line.link.weather = FAIR
             line.link.heal()
         with trio.fail_after(SETTLE_SECONDS):
+            while not self.is_settled():  # noqa: ASYNC110 - virtual time, and many owners of it
+                await trio.sleep(1.0)
+            await trio.sleep(2 * SEGMENT_MS / 1_000)  # the last segments close and are proven
             while not self.is_settled():  # noqa: ASYNC110 - virtual time, and many owners of it
                 await trio.sleep(1.0)
 

@@ -17,7 +17,7 @@ from store.feeds import FEED_ROW
 from store.ids import OpId, StreamKind
 from store.oplog import Op
 from store.records import PartState
-from store.tables import FEED
+from store.tables import FEED, SEGMENT
 
 
 def nothing_is_lost(hub: Site, branch: Site) -> None:
@@ -31,6 +31,18 @@ def nothing_is_lost(hub: Site, branch: Site) -> None:
             known = ours.number_of(row.origin)
             kept = [] if known is None else ours.records(here, known)
             assert [(seq, record.skeleton) for seq, record in kept] == made, "an operation is lost"
+
+
+def logs_are_proven(hub: Site, branch: Site) -> None:
+    """Headquarters has every statement of a branch about its log, and each one holds."""
+    ours, theirs = hub.core.log, branch.core.log
+    with hub.ports.engine.snapshot() as here, branch.ports.engine.snapshot() as there:
+        for number, row in theirs.origins.items():
+            if row.is_own:
+                closed = [value for _key, value in there.range(*SEGMENT.span(number))]
+                known = ours.number_of(row.origin)
+                assert known is not None
+                assert [value for _key, value in here.range(*SEGMENT.span(known))] == closed
 
 
 def nothing_is_there_twice(site: Site) -> None:
@@ -138,6 +150,7 @@ def all_hold(sites: Iterable[Site]) -> None:
     causes_come_first(hub)
     for branch in branches:
         nothing_is_lost(hub, branch)
+        logs_are_proven(hub, branch)
         nothing_is_out_of_scope(branch)
 
 
