@@ -6,6 +6,7 @@ Used by the server, and offline by ``init``, ``check`` and whatever prepares a d
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +16,14 @@ import nacl.signing
 from appliance.certificates import KEY_ENTROPY_BYTES, new_ca
 from appliance.context import SITE, Actor, Outcome
 from appliance.core import SECRET_BYTES, Core
-from appliance.disposal.commands import Confirm, EndFound, PlaceHold, ReadClock, Slice
+from appliance.disposal.commands import (
+    Confirm,
+    CutLost,
+    EndFound,
+    PlaceHold,
+    ReadClock,
+    Slice,
+)
 from appliance.operations import Kind, SecretSlot, SiteCreated, SiteSecret, encode
 from store.clocks import SystemClock, SystemEntropy
 from store.disk import FileDisk
@@ -44,7 +52,7 @@ CERTIFICATE_FILE: Final = "decommissioned.certificate"
 CLOSING_FILE: Final = "decommissioned"
 """The closing note, in the data directory, after the root has gone."""
 
-URGENT: Final = frozenset((PlaceHold, Slice, Confirm, ReadClock, EndFound))
+URGENT: Final = frozenset((PlaceHold, Slice, CutLost, Confirm, ReadClock, EndFound))
 """Commands that must also work on a full disk: what holds and what destroys."""
 
 Deliver = Callable[[list[Completion[Outcome]]], None]
@@ -126,6 +134,7 @@ class Site:
     def __init__(self, ports: Ports, vault: Vault, core: Core, token: int, wrap: Wrap) -> None:
         self.ports = ports
         self.vault = vault
+        self.token = token
         self.wrap = wrap
         """What protects the key directory, and key replicas too."""
         self.core = core
@@ -141,6 +150,7 @@ class Site:
             self._delivered,
             before_commit=core.log.before_commit,
             begin_switch=vault.begin_switch,
+            abandon_lost=vault.abandon_lost,
             urgent=URGENT,
             failed=self._failed,
             token=token,
@@ -184,6 +194,7 @@ class Site:
             vault = Vault.open(reader, ports.keys, ports.entropy, wrap, max_retention_ms=epochs.of)
         token = ports.engine.acquire()
         vault.recover(ports.engine, token)
+        vault.abandon_lost(ports.engine, token)
         with ports.engine.snapshot() as reader:
             txn = Txn(reader)
             core = Core.open(txn, vault, Fence(ports.data), ports.entropy)
@@ -220,6 +231,7 @@ class Site:
         """Carry out what was submitted, mark a clean stop, wipe the keys, close the engine."""
         self.writer.stop()
         if self.failure is None:
+            self._close_epochs()
             self.core.log.close()
         self.vault.close()
         self.ports.close()
@@ -231,6 +243,14 @@ class Site:
         """
         self.writer.stop()
         return self.vault.decommission()
+
+    def _close_epochs(self) -> None:
+        """Note that no batch was lost in the epochs of this process; if not, they will be cut."""
+        with suppress(StoreError), self.ports.engine.snapshot() as reader:
+            txn = Txn(reader)
+            self.vault.close_epochs(txn)
+            if txn.writes:
+                self.ports.engine.batch(txn.writes, self.token, urgent=True)
 
     def _keep(self, completions: list[Completion[Outcome]]) -> None:
         self._kept.extend(completions)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 
 from appliance.context import SITE, Actor
-from appliance.disposal.commands import Confirm, Slice
+from appliance.disposal.commands import Confirm, CutLost, Slice
 from appliance.disposal.decide_slices import EXPIRY
 from appliance.disposal.limits import PATIENCE, SLICE_RECORDS
 from appliance.disposal.replies import RunItem, SliceDone
@@ -101,10 +101,14 @@ class Runner:
         return await self.confirm(progress.run, progress.held_back)
 
     async def confirm(self, run: int, held_back: int) -> RunItem | None:
-        """Say that a run is over, once its last root is effaced and replicas had their time."""
+        """Say that a run is over, once its last root is effaced and replicas had their time.
+
+        Copies of its records that a lost batch left end before that.
+        """
         known = self._core.disposal.runs.get(run)
         if known is None:
             return None
+        await self.cut_lost()
         replicas = await self._followed(known.intent.generations[1])
         asked = self.asked.get(run)
         if asked is None:
@@ -125,6 +129,13 @@ class Runner:
             extra={"run": run, "parts": confirmed.parts, "state": confirmed.state},
         )
         return confirmed
+
+    async def cut_lost(self) -> None:
+        """End what batches may have left that a crash or a full disk took back."""
+        while self._core.vault.is_behind:
+            started = self._now()
+            await self._execute(SITE, CutLost())
+            await trio.sleep(max(PAUSE_SECONDS_MIN, self._now() - started))
 
     def answered(self, run: int) -> int:
         """Return how many of the devices that were told have answered that they dropped it."""

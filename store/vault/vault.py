@@ -23,10 +23,13 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Self
 
 from store.engine.contract import Engine, Reader
+from store.engine.txn import Txn
 from store.errors import (
+    EngineFullError,
     FormatError,
     IntegrityError,
     LimitError,
@@ -35,15 +38,15 @@ from store.errors import (
 )
 from store.ports import Disk, Entropy
 from store.tables import EPOCH, TREE, meta_key
-from store.vault import epochs, forest, ggm, switch
+from store.vault import epochs, fill, forest, ggm, switch
 from store.vault.arena import Arena
 from store.vault.contract import Transaction
 from store.vault.doomed import Doomed, EpochId
 from store.vault.effacement import EffacementTier, Evidence
 from store.vault.effacement import tier as tier_named
-from store.vault.forest import SlotId
+from store.vault.forest import Edge, SlotId
 from store.vault.keyring import EpochName, Keyring
-from store.vault.limits import EPOCH_PARTS, OPEN_EPOCHS, SEED_CELLS
+from store.vault.limits import CUT_EPOCHS, EPOCH_PARTS, OPEN_EPOCHS, SEED_CELLS
 from store.vault.roots import FIRST_GENERATION, Roots
 from store.vault.suites import Suite, seal, suite_of, unseal
 from store.vault.switch import Switch
@@ -94,10 +97,11 @@ class _Nonces:
 class _OpenEpoch:
     """An epoch that this process seals into."""
 
-    __slots__ = ("name", "next_index", "open_for_ms", "opened_ms", "suite")
+    __slots__ = ("fill_key", "name", "next_index", "open_for_ms", "opened_ms", "suite")
 
     def __init__(self, name: EpochName, suite: Suite, opened_ms: int, open_for_ms: int) -> None:
         self.name = name
+        self.fill_key = fill.open_key(*name[:2])
         self.suite = suite
         self.opened_ms = opened_ms
         self.open_for_ms = open_for_ms
@@ -145,6 +149,7 @@ class Vault:
         self._open: dict[tuple[int, int], _OpenEpoch] = {}
         self._doomed: tuple[Transaction, Doomed] | None = None
         self._closed = False
+        self._is_behind = False
 
     @classmethod
     def create(
@@ -230,6 +235,34 @@ class Vault:
         self._roots.efface_other()
         return True
 
+    @property
+    def is_behind(self) -> bool:
+        """Tell whether a lost batch may have used keys that are still there: see ``cut_lost``."""
+        return self._is_behind
+
+    def abandon_lost(self, engine: Engine, token: int, *, urgent: bool = True) -> None:
+        """Let nothing open any more that a lost batch may have left on the disk.
+
+        Call it at start, after ``recover``, and after a batch that did not fit on the disk,
+        before the next one. The nodes and epochs of such a batch hang from keys that the store
+        does not use yet: they end here, with a root switch. Its parts have keys of epochs that
+        were open: none of these goes on, and ``cut_lost`` ends what is behind their last parts.
+        ``urgent`` as for ``Engine.batch``. Raises ``EffaceError`` and the engine's errors; after
+        ``EngineFullError`` call it again.
+        """
+        self._open.clear()
+        self._is_behind = True
+        with engine.snapshot() as snapshot:
+            txn = Txn(snapshot)
+            begun = self._begin_switch(txn, Doomed(), self._edge(txn))
+        try:
+            begun.write()
+            engine.batch(txn.writes, token, urgent=urgent)
+        except EngineFullError:
+            begun.withdraw()
+            raise
+        begun.finish(engine)
+
     def seal(
         self,
         txn: Transaction,
@@ -242,8 +275,9 @@ class Vault:
         """Seal a part under the next key of its stream and class.
 
         ``stream`` is a pseudonym (u64), ``now_ms`` Unix milliseconds. An index is handed out
-        once in a process: one whose transaction rolls back stays unused. Opening an epoch
-        writes its row and the next slot's number; rolled back, the epoch never was.
+        once in a process: one whose transaction rolls back stays unused. The transaction also
+        counts it (``store.vault.fill``). Opening an epoch writes its row and the next slot's
+        number; rolled back, the epoch never was.
         """
         current = self._open.get((stream, retention_class))
         if current is None or not current.takes(now_ms):
@@ -255,6 +289,7 @@ class Vault:
         if key is None:
             key = self._cold_part_key(txn, suite, name, index)
         epoch = name[1]
+        txn.put(current.fill_key, fill.count(index + 1))
         associated = context + _PLACE.pack(suite.number, stream, epoch, index)
         sealed = seal(suite, key, self._nonces.take(suite.nonce_bytes), plaintext, associated)
         return Locator(stream, epoch, index), sealed
@@ -303,11 +338,13 @@ class Vault:
         """Mark parts whose keys end with this transaction; those already gone are allowed.
 
         All or nothing, and undone by a rollback. The parts open until the root switch of the
-        commit is finished. Raises ``LimitError`` when the transaction would then puncture more
-        than ``EPOCHS_PER_SWITCH`` epochs or its switch might write more than
-        ``SWITCH_BYTES_MAX`` bytes (``BatchFullError`` when it had marks before, so that the
-        next batch may hold these), ``IntegrityError`` for a malformed locator or a damaged
-        epoch. Cost: an epoch's first mark opens its row, and its leaf's first mark six nodes.
+        commit is finished. With the first of a closed epoch's parts end the keys that none of
+        its parts ever used. Raises ``LimitError`` when the transaction would then puncture more
+        than ``EPOCHS_PER_SWITCH`` epochs, or empty more than ``EMPTIED_PER_SWITCH``, or when its
+        switch might write more than ``SWITCH_BYTES_MAX`` bytes (``BatchFullError`` when it had
+        marks before, so that the next batch may hold these), ``IntegrityError`` for a malformed
+        locator or a damaged epoch. Cost: an epoch's first mark opens its row, unless all its
+        parts are marked at once, and its leaf's first mark six nodes.
         """
         wanted: dict[EpochId, set[int]] = {}
         for locator in locators:
@@ -317,19 +354,20 @@ class Vault:
         root = self._root_of(txn)
         self._doomed_in(txn).add_parts(txn, root, wanted)
 
-    def doom_epochs(self, txn: Transaction, names: Iterable[EpochId]) -> None:
-        """Mark all parts of epochs, also unused ones: (stream, serial) each.
+    def cut_lost(self, txn: Transaction) -> int:
+        """Mark what lost batches may have used: the unused keys of epochs nobody has closed.
 
-        As ``doom``, but no row is opened, and what the switch writes for an epoch is its row
-        of 39 bytes: up to ``EMPTIED_PER_SWITCH`` epochs go at once. One that is open is closed.
+        Of ``CUT_EPOCHS`` at most; returns of how many. Once it returns 0, and the switches of
+        those before are finished, nothing of a batch that was lost before ``recover`` opens.
         """
-        root = self._root_of(txn)
-        doomed = self._doomed_in(txn)
-        for name in doomed.add_epochs(txn, root, names):
-            owner = name[0], doomed.emptied[name].header.retention_class
-            current = self._open.get(owner)
-            if current is not None and current.name[:2] == name:
-                del self._open[owner]
+        mine = {each.name[:2] for each in self._open.values()}
+        others = (name for name in fill.left_open(txn) if name not in mine)
+        found: dict[EpochId, set[int]] = {name: set() for name in islice(others, CUT_EPOCHS)}
+        for name in found:
+            fill.close(txn, *name)
+        self._doomed_in(txn).add_parts(txn, self._root_of(txn), found)
+        self._is_behind = bool(found)
+        return len(found)
 
     def begin_switch(self, txn: Transaction) -> Switch | None:
         """Write the root switch for what was doomed in ``txn``; None when nothing was.
@@ -343,9 +381,18 @@ class Vault:
         if doomed.is_empty:
             return None
         txn.reserve(-doomed.reserved_bytes)
-        begun = switch.begin(txn, doomed, self._roots, self._keyring, self._suite, self._entropy)
+        return self._begin_switch(txn, doomed)
+
+    def _begin_switch(self, txn: Transaction, doomed: Doomed, edge: Edge | None = None) -> Switch:
+        roots, ring = self._roots, self._keyring
+        begun = switch.begin(txn, doomed, roots, ring, self._suite, self._entropy, edge)
         txn.put(_STATE_KEY, _STATE.pack(_VERSION, self._suite.number, self.generation + 1))
         return begun
+
+    def _edge(self, reader: Reader) -> Edge:
+        """Return where the forest goes on."""
+        slots = tuple(SlotId(*_TREE.unpack(value)) for _, value in reader.range(*TREE.span()))
+        return Edge(int.from_bytes(reader.get(_TREES_KEY) or b"", "big"), slots)
 
     def seal_root_into(self, slots: EffacementTier, number: int, wrap: Wrap) -> int:
         """Write the root in use into slot ``number`` of a key replica; return its generation.
@@ -368,8 +415,10 @@ class Vault:
         self.close()
         return evidence
 
-    def close_epochs(self) -> None:
+    def close_epochs(self, txn: Transaction) -> None:
         """Close every open epoch, as after a change of retention; the next part opens another."""
+        for each in self._open.values():
+            fill.close(txn, *each.name[:2])
         self._open.clear()
 
     def purge(self) -> None:
@@ -410,6 +459,7 @@ class Vault:
     ) -> _OpenEpoch:
         self._expect_open()
         suite, owner = self._suite, (stream, retention_class)
+        self._end_epoch(txn, owner)
         place = self._take_slot(txn, retention_class)
         slot_key = forest.prepare_slot(txn, self._root(), place, suite, self._entropy)
         serial = epochs.next_serial(txn, stream)
@@ -420,15 +470,17 @@ class Vault:
         self._keyring.insert(name, keys.cover, self._keyring.era)
         open_for_ms = epochs.open_for_ms(self._max_retention_ms(retention_class))
         opened = _OpenEpoch(name, suite, now_ms, open_for_ms)
-        self._remember(owner, opened)
+        if len(self._open) >= OPEN_EPOCHS:
+            self._end_epoch(txn, next(iter(self._open)))
+        self._open[owner] = opened
         txn.on_rollback(lambda: self._forget(owner, opened))
         return opened
 
-    def _remember(self, owner: tuple[int, int], opened: _OpenEpoch) -> None:
-        self._open.pop(owner, None)
-        if len(self._open) >= OPEN_EPOCHS:
-            del self._open[next(iter(self._open))]
-        self._open[owner] = opened
+    def _end_epoch(self, txn: Transaction, owner: tuple[int, int]) -> None:
+        """Close the epoch of a stream and class, if one is open."""
+        ended = self._open.pop(owner, None)
+        if ended is not None:
+            fill.close(txn, *ended.name[:2])
 
     def _forget(self, owner: tuple[int, int], opened: _OpenEpoch) -> None:
         """Undo the opening of an epoch whose row is rolled back; its serial will come again."""

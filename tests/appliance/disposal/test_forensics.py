@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
+from random import Random
 
 import pytest
 import trio
@@ -30,8 +31,11 @@ from appliance.disposal.commands import (
     SignRequest,
 )
 from appliance.evidence.decide import Page
-from store.errors import PartGoneError
+from store.errors import EngineFullError, PartGoneError
+from store.faults import CutAt, PowerCut
 from store.oplog import Op
+from store.vault import Vault
+from store.vault.forest import TREES, Edge
 from store.vault.roots import Roots
 from tests.appliance.disposal.harness import Hospital
 from tests.appliance.disposal.thief import Thief
@@ -169,6 +173,114 @@ def test_before_the_destruction_a_thief_reads_it_all() -> None:
     house.edit("alice", message, "other words")
     found = Thief(house.medium, house.keys).everything()
     assert b"other words" in found
+
+
+# --- what was lost ------------------------------------------------------------------------------
+
+
+class Dice(Random):
+    """Decides against every batch that was on its way."""
+
+    def random(self) -> float:
+        return 0.9
+
+
+def lose(house: Hospital, room: Id, text: str) -> None:
+    """Let the power fail while a message is committed, so that it is on the disk but not there."""
+    house.medium.probe = CutAt(0)
+    with pytest.raises(PowerCut):
+        house.send("alice", room, text)
+    house.medium.probe = None
+    house.crash(Dice())
+
+
+def lost_and_sent_again() -> tuple[Hospital, Id]:
+    """Lose a message, and the first one of another conversation; send the one again."""
+    house = Hospital("alice", "bob", policy=POLICY, retain=True)
+    room, other = house.group("alice", "bob"), house.group("alice", "bob")
+    house.send("alice", room, "from before")
+    lose(house, room, "not to be found")
+    lose(house, other, "nor this")
+    message = house.send("alice", room, "not to be found")
+    house.send("bob", room, "an answer")
+    house.anchor()
+    return house, message
+
+
+def reads(house: Hospital) -> list[str]:
+    found = Thief(house.medium, house.keys).everything()
+    texts = ("from before", "not to be found", "nor this", "an answer")
+    return [text for text in texts if text.encode() in found]
+
+
+def test_a_copy_that_a_crash_left_is_gone_before_a_run_is_confirmed() -> None:
+    house, message = lost_and_sent_again()
+    assert reads(house) == ["from before", "not to be found", "an answer"]
+    house.recall("alice", message)
+    trio.run(house.service.recalls)
+    (run,) = house.core.disposal.runs.values()
+    assert run.confirmed is not None
+    assert reads(house) == ["from before", "an answer"]
+    assert house.problems() == []
+
+
+def test_leaving_what_was_lost_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Vault, "is_behind", False)
+    house, message = lost_and_sent_again()
+    house.recall("alice", message)
+    trio.run(house.service.recalls)
+    assert reads(house) == ["from before", "not to be found", "an answer"]
+
+
+def test_using_the_keys_of_lost_epochs_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Vault, "_edge", lambda self, reader: Edge(TREES, ()))
+    house, _ = lost_and_sent_again()
+    assert "nor this" in reads(house)
+
+
+def test_a_tick_ends_it_where_nothing_is_destroyed() -> None:
+    house = Hospital("alice", "bob", policy=POLICY, retain=True)
+    room = house.group("alice", "bob")
+    house.send("alice", room, "from before")
+    lose(house, room, "not to be found")
+    assert reads(house) == ["from before", "not to be found"]
+    trio.run(house.service.tick)
+    assert reads(house) == ["from before"]
+    assert not house.core.vault.is_behind
+
+
+def test_a_stop_in_good_order_leaves_nothing_to_look_for() -> None:
+    house = Hospital("alice", "bob", policy=POLICY, retain=True)
+    message = house.send("alice", house.group("alice", "bob"), "words")
+    house.site.close()
+    house.start()
+    trio.run(house.service.runner.cut_lost)
+    assert house.core.vault.generation == 2  # the start's own; nothing had to be cut
+    house.recall("alice", message)
+    house.anchor()
+    trio.run(house.service.recalls)
+    assert house.problems() == []
+
+
+def test_a_full_disk_leaves_no_copy_either() -> None:
+    house = Hospital("alice", "bob", policy=POLICY, retain=True)
+    room = house.group("alice", "bob")
+    house.send("alice", room, "from before")
+
+    def full(name: str) -> None:
+        if name == "batch":
+            raise EngineFullError("full")
+
+    house.medium.probe = full
+    with pytest.raises(EngineFullError):
+        house.send("alice", room, "not to be found")
+    house.medium.probe = None
+    message = house.send("alice", room, "not to be found")
+    house.recall("alice", message)
+    house.anchor()
+    trio.run(house.service.recalls)
+    assert reads(house) == ["from before"]
+    assert house.problems() == []
 
 
 # --- mutants ------------------------------------------------------------------------------------
