@@ -25,15 +25,13 @@ _OPEN: Final = 0
 _CLOSED: Final = 1
 _COUNT: Final = struct.Struct(">H")
 
+count: Final = _COUNT.pack
+"""Returns the value of an open epoch's row; called for every part."""
+
 
 def open_key(stream: int, epoch: int) -> bytes:
     """Return the key of an open epoch's row."""
     return FILL.key(_OPEN, stream, epoch)
-
-
-def count(parts: int) -> bytes:
-    """Return the value of an open epoch's row."""
-    return _COUNT.pack(parts)
 
 
 def close(txn: Transaction, stream: int, epoch: int) -> None:
