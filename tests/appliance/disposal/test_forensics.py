@@ -135,7 +135,7 @@ class Scene:
     # --- the attack -----------------------------------------------------------------------------
 
     def thief(self) -> Thief:
-        return Thief(self.house.medium, self.house.keys)
+        return Thief.of(self.house.medium, self.house.keys)
 
     def opens(self) -> list[str]:
         """Return which of the destroyed words a thief reads."""
@@ -171,7 +171,7 @@ def test_before_the_destruction_a_thief_reads_it_all() -> None:
     house = Hospital("alice", "bob", policy=POLICY, retain=True)
     message = house.send("alice", house.group("alice", "bob"), "words")
     house.edit("alice", message, "other words")
-    found = Thief(house.medium, house.keys).everything()
+    found = Thief.of(house.medium, house.keys).everything()
     assert b"other words" in found
 
 
@@ -208,7 +208,7 @@ def lost_and_sent_again() -> tuple[Hospital, Id]:
 
 
 def reads(house: Hospital) -> list[str]:
-    found = Thief(house.medium, house.keys).everything()
+    found = Thief.of(house.medium, house.keys).everything()
     texts = ("from before", "not to be found", "nor this", "an answer")
     return [text for text in texts if text.encode() in found]
 
