@@ -87,11 +87,13 @@ class Runner:
     async def carry_out(self, progress: Progress, places: Sequence[Place]) -> RunItem | None:
         """Destroy the records at ``places`` and confirm; None when nothing had to end.
 
+        Copies of them that lost batches left end first: who follows the run has followed that.
         Raises ``Refusal`` when time is no longer proven or the order no longer stands; what was
         destroyed until then is confirmed first. When the server stops meanwhile, the next start
         confirms.
         """
         try:
+            await self.cut_lost()
             await self._slices(progress, places)
         except (StrongroomError, StoreError):
             await self.confirm(progress.run, progress.held_back)
@@ -101,14 +103,10 @@ class Runner:
         return await self.confirm(progress.run, progress.held_back)
 
     async def confirm(self, run: int, held_back: int) -> RunItem | None:
-        """Say that a run is over, once its last root is effaced and replicas had their time.
-
-        Copies of its records that a lost batch left end before that.
-        """
+        """Say that a run is over, once its last root is effaced and replicas had their time."""
         known = self._core.disposal.runs.get(run)
         if known is None:
             return None
-        await self.cut_lost()
         replicas = await self._followed(known.intent.generations[1])
         asked = self.asked.get(run)
         if asked is None:

@@ -213,7 +213,7 @@ def reads(house: Hospital) -> list[str]:
     return [text for text in texts if text.encode() in found]
 
 
-def test_a_copy_that_a_crash_left_is_gone_before_a_run_is_confirmed() -> None:
+def test_a_copy_that_a_crash_left_ends_with_the_run_that_destroys_the_message() -> None:
     house, message = lost_and_sent_again()
     assert reads(house) == ["from before", "not to be found", "an answer"]
     house.recall("alice", message)
