@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Self
@@ -47,6 +48,7 @@ from store.vault.effacement import tier as tier_named
 from store.vault.forest import Edge, SlotId
 from store.vault.keyring import EpochName, Keyring
 from store.vault.limits import CUT_EPOCHS, EPOCH_PARTS, OPEN_EPOCHS, SEED_CELLS
+from store.vault.opened import Nonces, OpenEpoch
 from store.vault.roots import FIRST_GENERATION, Roots
 from store.vault.suites import Suite, seal, suite_of, unseal
 from store.vault.switch import Switch
@@ -62,7 +64,6 @@ _RECOVERED_KEY = meta_key("vault.recovered")
 _STATE = struct.Struct(">BBQ")
 _TREE = struct.Struct(">IQ")
 _PLACE = struct.Struct(">BQIH")
-_NONCE_STORE_BYTES = 3_072
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,44 +73,6 @@ class Locator:
     stream: int
     epoch: int
     index: int
-
-
-class _Nonces:
-    """Random nonces, drawn from the entropy port many at a time: a call to it costs 0.3 us."""
-
-    __slots__ = ("_entropy", "_start", "_store")
-
-    def __init__(self, entropy: Entropy) -> None:
-        self._entropy = entropy
-        self._store = b""
-        self._start = 0
-
-    def take(self, count: int) -> bytes:
-        start = self._start
-        end = start + count
-        if end > len(self._store):
-            self._store = self._entropy.bytes(_NONCE_STORE_BYTES)
-            start, end = 0, count
-        self._start = end
-        return self._store[start:end]
-
-
-class _OpenEpoch:
-    """An epoch that this process seals into."""
-
-    __slots__ = ("fill_key", "name", "next_index", "open_for_ms", "opened_ms", "suite")
-
-    def __init__(self, name: EpochName, suite: Suite, opened_ms: int, open_for_ms: int) -> None:
-        self.name = name
-        self.fill_key = fill.open_key(*name[:2])
-        self.suite = suite
-        self.opened_ms = opened_ms
-        self.open_for_ms = open_for_ms
-        self.next_index = 0
-
-    def takes(self, now_ms: int) -> bool:
-        """Tell whether one more part may be sealed; a clock set back far closes it too."""
-        return self.next_index < EPOCH_PARTS and abs(now_ms - self.opened_ms) < self.open_for_ms
 
 
 def _no_maximum(retention_class: int) -> int | None:
@@ -142,11 +105,11 @@ class Vault:
         self._roots = roots
         self._suite = suite
         self._entropy = entropy
-        self._nonces = _Nonces(entropy)
+        self._nonces = Nonces(entropy)
         self._max_retention_ms = max_retention_ms
         self._arena = Arena(SEED_CELLS)
         self._keyring = Keyring(self._arena)
-        self._open: dict[tuple[int, int], _OpenEpoch] = {}
+        self._open: dict[tuple[int, int], OpenEpoch] = {}
         self._doomed: tuple[Transaction, Doomed] | None = None
         self._closed = False
         self._is_behind = False
@@ -358,14 +321,18 @@ class Vault:
         """Mark what lost batches may have used: the unused keys of epochs nobody has closed.
 
         Of ``CUT_EPOCHS`` at most; returns of how many. Once it returns 0, and the switches of
-        those before are finished, nothing of a batch that was lost before ``recover`` opens.
+        those before are finished, nothing of a batch opens that was lost before
+        ``abandon_lost``. An epoch that is damaged is closed and left: nothing in it can be
+        destroyed before it is repaired, and it must not keep the others.
         """
         mine = {each.name[:2] for each in self._open.values()}
         others = (name for name in fill.left_open(txn) if name not in mine)
-        found: dict[EpochId, set[int]] = {name: set() for name in islice(others, CUT_EPOCHS)}
+        found: list[EpochId] = list(islice(others, CUT_EPOCHS))
+        root, doomed = self._root_of(txn), self._doomed_in(txn)
         for name in found:
             fill.close(txn, *name)
-        self._doomed_in(txn).add_parts(txn, self._root_of(txn), found)
+            with suppress(IntegrityError, FormatError):
+                doomed.add_parts(txn, root, {name: set()})
         self._is_behind = bool(found)
         return len(found)
 
@@ -456,7 +423,7 @@ class Vault:
 
     def _open_epoch(
         self, txn: Transaction, stream: int, retention_class: int, now_ms: int
-    ) -> _OpenEpoch:
+    ) -> OpenEpoch:
         self._expect_open()
         suite, owner = self._suite, (stream, retention_class)
         self._end_epoch(txn, owner)
@@ -469,7 +436,7 @@ class Vault:
         txn.put(row_key, epochs.seal_row(row_key, header, keys, slot_key, self._entropy))
         self._keyring.insert(name, keys.cover, self._keyring.era)
         open_for_ms = epochs.open_for_ms(self._max_retention_ms(retention_class))
-        opened = _OpenEpoch(name, suite, now_ms, open_for_ms)
+        opened = OpenEpoch(name, suite, now_ms, open_for_ms)
         if len(self._open) >= OPEN_EPOCHS:
             self._end_epoch(txn, next(iter(self._open)))
         self._open[owner] = opened
@@ -482,7 +449,7 @@ class Vault:
         if ended is not None:
             fill.close(txn, *ended.name[:2])
 
-    def _forget(self, owner: tuple[int, int], opened: _OpenEpoch) -> None:
+    def _forget(self, owner: tuple[int, int], opened: OpenEpoch) -> None:
         """Undo the opening of an epoch whose row is rolled back; its serial will come again."""
         if self._open.get(owner) is opened:
             del self._open[owner]

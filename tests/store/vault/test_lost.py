@@ -141,6 +141,20 @@ class TestParts:
         with store.engine.snapshot() as snapshot:
             assert store.vault.has_key(snapshot, Locator(7, 0, EPOCH_PARTS - 1))
 
+    def test_a_damaged_epoch_does_not_keep_the_others(self) -> None:
+        store = retaining()
+        store.kept(1, stream=1)
+        store.kept(1, stream=2)
+        lose(store, 2)
+        with store.transaction() as txn:
+            row = txn.get(EPOCH.key(1, 0)) or b""
+            txn.put(EPOCH.key(1, 0), row[:-1] + b"?")
+        store.abandon_lost()
+        assert LOST not in Attacker.at(store).everything()
+        with store.transaction() as txn:
+            txn.put(EPOCH.key(1, 0), row)
+        assert not opens(store)
+
     def test_a_cut_that_is_rolled_back_comes_again(self) -> None:
         store = retaining()
         store.kept(3)
