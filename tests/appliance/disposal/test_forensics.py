@@ -34,7 +34,8 @@ from appliance.evidence.decide import Page
 from store.errors import EngineFullError, PartGoneError
 from store.faults import CutAt, PowerCut
 from store.oplog import Op
-from store.vault import Vault
+from store.tables import EPOCH
+from store.vault import STANDARD, Vault, epochs
 from store.vault.forest import TREES, Edge
 from store.vault.roots import Roots
 from tests.appliance.disposal.harness import Hospital
@@ -281,6 +282,41 @@ def test_a_full_disk_leaves_no_copy_either() -> None:
     trio.run(house.service.recalls)
     assert reads(house) == ["from before"]
     assert house.problems() == []
+
+
+# --- whole epochs -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("days", "is_whole"), [(31.0, True), (30 - 2 / 24, False)])
+def test_an_epoch_ends_whole_when_all_its_records_do_and_else_only_they_do(
+    days: float, is_whole: bool
+) -> None:
+    """Either way each record that ends is in the certificate's scope."""
+    house = Hospital("alice", "bob", policy=POLICY, retain=True)
+    room = house.group("alice", "bob")
+    texts = [f"words of a month ago, {number}" for number in range(5)]
+    for text in texts:
+        house.pass_days(1 / 24)
+        house.send("alice", room, text)
+    house.site.close()  # in good order: its epochs are closed
+    house.start()
+    house.pass_days(days)
+    ended = house.expire()
+    assert ended == 5 if is_whole else 0 < ended < 5
+    (run,) = house.core.disposal.runs.values()
+    assert run.intent.parts == ended
+    found = Thief.of(house.medium, house.keys).everything()
+    assert [text for text in texts if text.encode() in found] == texts[ended:]
+    assert epochs_of(house, room)[STANDARD] == is_whole
+    assert house.problems() == []
+
+
+def epochs_of(house: Hospital, room: Id) -> dict[int, bool]:
+    """Return the class of each epoch of a conversation, and whether nothing is left of it."""
+    conversation = house.core.conversations.get(room)
+    with house.reading() as reader:
+        rows = [value for _, value in reader.range(*EPOCH.span(conversation.pseudonym))]
+    return {epochs.read_header(row).retention_class: epochs.is_emptied(row) for row in rows}
 
 
 # --- mutants ------------------------------------------------------------------------------------
