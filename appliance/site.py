@@ -194,7 +194,10 @@ class Site:
             vault = Vault.open(reader, ports.keys, ports.entropy, wrap, max_retention_ms=epochs.of)
         token = ports.engine.acquire()
         vault.recover(ports.engine, token)
-        vault.abandon_lost(ports.engine, token)
+        with ports.engine.snapshot() as reader:
+            is_whole = vault.has_signed_off(reader, token - 1)
+        if not is_whole:
+            vault.abandon_lost(ports.engine, token)
         with ports.engine.snapshot() as reader:
             txn = Txn(reader)
             core = Core.open(txn, vault, Fence(ports.data), ports.entropy)
@@ -231,7 +234,7 @@ class Site:
         """Carry out what was submitted, mark a clean stop, wipe the keys, close the engine."""
         self.writer.stop()
         if self.failure is None:
-            self._close_epochs()
+            self._sign_off()
             self.core.log.close()
         self.vault.close()
         self.ports.close()
@@ -244,13 +247,14 @@ class Site:
         self.writer.stop()
         return self.vault.decommission()
 
-    def _close_epochs(self) -> None:
-        """Note that no batch was lost in the epochs of this process; if not, they will be cut."""
+    def _sign_off(self) -> None:
+        """Note that this process has lost no batch, so that the next need not look for any."""
+        if self.writer.has_lost or self.vault.is_behind:
+            return
         with suppress(StoreError), self.ports.engine.snapshot() as reader:
             txn = Txn(reader)
-            self.vault.close_epochs(txn)
-            if txn.writes:
-                self.ports.engine.batch(txn.writes, self.token, urgent=True)
+            self.vault.sign_off(txn, self.token)
+            self.ports.engine.batch(txn.writes, self.token, urgent=True)
 
     def _keep(self, completions: list[Completion[Outcome]]) -> None:
         self._kept.extend(completions)

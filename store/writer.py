@@ -231,6 +231,11 @@ class Writer(Generic[A, C, R]):
         first = self._next(wait=False)
         return 0 if first is None else self._carry_out(first)
 
+    @property
+    def has_lost(self) -> bool:
+        """Tell whether the last batch did not fit, and nothing has been abandoned since."""
+        return self._has_lost
+
     def stats(self) -> WriterStats:
         """Return the counts; usable from any thread."""
         return WriterStats(self._commands, self._commits, self._queue.qsize(), self._commit_ns)

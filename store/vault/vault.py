@@ -4,6 +4,7 @@
     vault            format version u8 (1), suite u8 of new sealings, generation u64
     vault.trees      number of forest trees in use, u32
     vault.recovered  generation u64, 8 random bytes: written before a leftover root is effaced
+    epochs.closed    u64, token of the last writer that has lost no batch
 
 A root switch writes the first of them anew; see ``store.vault.switch``.
 
@@ -58,9 +59,11 @@ RetentionLookup = Callable[[int], int | None]
 """Maximum retention of a class, in milliseconds; None when it has none."""
 
 _VERSION = 1
+_TOKEN_BYTES = 8
 _STATE_KEY = meta_key("vault")
 _TREES_KEY = meta_key("vault.trees")
 _RECOVERED_KEY = meta_key("vault.recovered")
+_CLOSED_KEY = meta_key("epochs.closed")
 _STATE = struct.Struct(">BBQ")
 _TREE = struct.Struct(">IQ")
 _PLACE = struct.Struct(">BQIH")
@@ -206,10 +209,11 @@ class Vault:
     def abandon_lost(self, engine: Engine, token: int, *, urgent: bool = True) -> None:
         """Let nothing open any more that a lost batch may have left on the disk.
 
-        Call it at start, after ``recover``, and after a batch that did not fit on the disk,
-        before the next one. The nodes and epochs of such a batch hang from keys that the store
-        does not use yet: they end here, with a root switch. Its parts have keys of epochs that
-        were open: none of these goes on, and ``cut_lost`` ends what is behind their last parts.
+        Call it at start, after ``recover``, unless the writer before has signed off, and after a
+        batch that did not fit on the disk, before the next one. The nodes and epochs of such a
+        batch hang from keys that the store does not use yet: they end here, with a root switch.
+        Its parts have keys of epochs that were open: none of these goes on, and ``cut_lost`` ends
+        what is behind their last parts.
         ``urgent`` as for ``Engine.batch``. Raises ``EffaceError`` and the engine's errors; after
         ``EngineFullError`` call it again.
         """
@@ -387,6 +391,18 @@ class Vault:
         for each in self._open.values():
             fill.close(txn, *each.name[:2])
         self._open.clear()
+
+    def sign_off(self, txn: Transaction, token: int) -> None:
+        """Close every open epoch, and note that the writer with this token has lost no batch.
+
+        For the last batch of a stop in good order, of a writer that is not ``is_behind``.
+        """
+        self.close_epochs(txn)
+        txn.put(_CLOSED_KEY, token.to_bytes(_TOKEN_BYTES, "big"))
+
+    def has_signed_off(self, reader: Reader, token: int) -> bool:
+        """Tell whether the writer with this token stopped in good order."""
+        return reader.get(_CLOSED_KEY) == token.to_bytes(_TOKEN_BYTES, "big")
 
     def purge(self) -> None:
         """Wipe every cached key; the root stays, and the rows tell the rest again."""

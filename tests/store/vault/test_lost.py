@@ -285,6 +285,24 @@ class TestCounts:
         store.destroy_now(Locator(7, 0, 0), Locator(7, 1, 0))
         assert self.rows(store) == {}
 
+    def test_who_signs_off_closes_all_and_is_known_by_the_token(self) -> None:
+        store = Store()
+        store.kept(3)
+        with store.engine.snapshot() as snapshot:
+            assert not store.vault.has_signed_off(snapshot, store.token)
+        with store.transaction() as txn:
+            store.vault.sign_off(txn, store.token)
+        assert self.rows(store) == {(1, 7, 0): b"\0\3"}
+        signed = store.token
+        store.reopen()
+        with store.engine.snapshot() as snapshot:
+            assert store.vault.has_signed_off(snapshot, store.token - 1)
+            assert not store.vault.has_signed_off(snapshot, store.token)
+        store.reopen()
+        with store.engine.snapshot() as snapshot:
+            assert not store.vault.has_signed_off(snapshot, store.token - 1)
+            assert store.vault.has_signed_off(snapshot, signed)
+
     def test_an_epoch_closed_to_make_room_is_closed_in_good_order(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
