@@ -213,9 +213,8 @@ class Vault:
         batch that did not fit on the disk, before the next one. The nodes and epochs of such a
         batch hang from keys that the store does not use yet: they end here, with a root switch.
         Its parts have keys of epochs that were open: none of these goes on, and ``cut_lost`` ends
-        what is behind their last parts.
-        ``urgent`` as for ``Engine.batch``. Raises ``EffaceError`` and the engine's errors; after
-        ``EngineFullError`` call it again.
+        what is behind their last parts. ``urgent`` as for ``Engine.batch``. Raises
+        ``EffaceError`` and the engine's errors; after ``EngineFullError`` call it again.
         """
         self._open.clear()
         self._is_behind = True
