@@ -94,5 +94,5 @@ async def _tell_systemd(appliance: Appliance) -> None:
     every = systemd.watchdog_seconds()
     while every is not None:
         await trio.sleep(every)
-        if appliance.readiness().is_ready:
+        if appliance.is_alive():
             systemd.notify(systemd.ALIVE)
