@@ -10,7 +10,7 @@ DEV := $(VENV)/.dev-is-locked
 LOCKS := requirements/bootstrap.txt requirements/runtime.txt pyproject.toml packaging/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format lint types layers docs binary bench soak lock clean
+.PHONY: help run test check format lint types layers docs binary deb bench soak lock clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -42,8 +42,11 @@ docs: $(DEV) ## Write the reference pages in docs/ anew from the code
 	@$(BIN)/python -m cli.reference docs
 	@$(BIN)/python -m tests.docs.generate
 
-binary: $(DEV) ## Build the program for machines without Python: dist/strongroom/strongroom
+binary: $(DEV) ## Build the program for machines without Python: dist/strongroom, and as one file
 	@$(BIN)/python packaging/build_binary.py
+
+deb: binary ## Make the Debian package of it: dist/strongroom_VERSION_amd64.deb
+	@$(BIN)/python packaging/build_deb.py
 
 bench: $(DEV) ## Run the benchmarks (W=W1 runs one), a line of JSON each
 	@$(BIN)/python -m benchmarks.run $(W)

@@ -16,6 +16,7 @@ from tests.packaging.machine import Machine, make_root
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "packaging" / "build_binary.py"
+BUILD_DEB = ROOT / "packaging" / "build_deb.py"
 BUILD_SECONDS = 300
 
 NewMachine = Callable[..., Machine]
@@ -42,12 +43,17 @@ class Built:
 def build(folder: Path) -> Built:
     """Build both programs below a folder."""
     made = Built(folder / "dist", folder / "work")
-    command = [sys.executable, str(BUILD), "--dist", str(made.dist), "--work", str(made.work)]
+    run_build(BUILD, made)
+    return made
+
+
+def run_build(script: Path, built: Built) -> None:
+    """Run one of the builds in the folders of ``built``."""
+    command = [sys.executable, str(script), "--dist", str(built.dist), "--work", str(built.work)]
     done = subprocess.run(  # noqa: PLW1510 (the status is looked at)
         command, capture_output=True, text=True, timeout=BUILD_SECONDS
     )
     assert done.returncode == 0, done.stderr
-    return made
 
 
 @pytest.fixture(scope="session")
@@ -58,6 +64,14 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     if shutil.which("objdump") is None:
         lacking("objdump is not installed (Debian package binutils)")
     return build(tmp_path_factory.mktemp("built"))
+
+
+@pytest.fixture(scope="session")
+def deb(built: Built) -> Path:
+    """Pack what was built once."""
+    run_build(BUILD_DEB, built)
+    (package,) = built.dist.glob("*.deb")
+    return package
 
 
 @pytest.fixture(scope="session")

@@ -61,6 +61,7 @@ class Machine:
         self.folder = folder
         self.program = program
         self.log = folder / "server.log"
+        self.environ = {"HOME": str(HOME)}
         bound = [word for place, real in (mounts or {}).items() for word in (str(real), str(place))]
         shown = [("--ro-bind", *bound[at : at + 2]) for at in range(0, len(bound), 2)]
         self._before = [
@@ -68,12 +69,13 @@ class Machine:
             *(bwrap, "--ro-bind", str(root), "/", "--dev", "/dev", "--ro-bind", "/proc", "/proc"),
             *("--tmpfs", "/tmp", "--bind", str(folder), str(HOME), "--chdir", str(HOME)),
             *(word for words in shown for word in words),
-            *("--die-with-parent", "--clearenv", "--setenv", "HOME", str(HOME), "--"),
+            *("--die-with-parent", "--clearenv"),
         ]
 
     def words(self, *arguments: str) -> list[str]:
         """Return the whole command line that runs the program with arguments."""
-        return [*self._before, str(self.program), *arguments]
+        given = [word for name, value in self.environ.items() for word in ("--setenv", name, value)]
+        return [*self._before, *given, "--", str(self.program), *arguments]
 
     def run(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""

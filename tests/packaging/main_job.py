@@ -11,10 +11,10 @@ DATA = "org"
 CARRIERS = ("quic", "websocket")
 
 
-def found(machine: Machine, port: int) -> dict[str, str]:
+def found(machine: Machine, port: int, *more: str) -> dict[str, str]:
     """Make an organisation; return its first people's invitations by login."""
     address = ("--host", "127.0.0.1", "--port", str(port))
-    made = machine.json("init", "--data", DATA, "--name", "City hospital", *address)
+    made = machine.json("init", "--data", DATA, "--name", "City hospital", *address, *more)
     return {each["login"]: each["link"] for each in made["invitations"]}
 
 
