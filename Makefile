@@ -47,6 +47,7 @@ binary: $(DEV) ## Build the program for machines without Python: dist/strongroom
 
 deb: binary ## Make the Debian package of it: dist/strongroom_VERSION_amd64.deb
 	@$(BIN)/python packaging/build_deb.py
+	@$(BIN)/python packaging/checksums.py
 
 bench: $(DEV) ## Run the benchmarks (W=W1 runs one), a line of JSON each
 	@$(BIN)/python -m benchmarks.run $(W)
