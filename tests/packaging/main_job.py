@@ -12,8 +12,12 @@ CARRIERS = ("quic", "websocket")
 
 
 def found(machine: Machine, port: int, *more: str) -> dict[str, str]:
-    """Make an organisation; return its first people's invitations by login."""
-    address = ("--host", "127.0.0.1", "--port", str(port))
+    """Make an organisation; return its first people's invitations by login.
+
+    Clients are told the first of its names; the second is for nobody to look up.
+    """
+    names = ("--host", "127.0.0.1", "--host", "chat.hospital.example")
+    address = (*names, "--port", str(port))
     made = machine.json("init", "--data", DATA, "--name", "City hospital", *address, *more)
     return {each["login"]: each["link"] for each in made["invitations"]}
 
