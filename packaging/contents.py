@@ -127,12 +127,13 @@ class Sources:
         return Source("pypi", name, found.version, found)
 
     def _of_python(self, path: Path) -> Source | None:
-        version = sys.version.split()[0]
         is_library = path.name.startswith("libpython")
         in_standard = path.is_relative_to(self._standard) and "site-packages" not in path.parts
-        if not is_library and not in_standard:
-            return None
-        return Source("python", "cpython", version)
+        return _python() if is_library or in_standard else None
+
+
+def _python() -> Source:
+    return Source("python", "cpython", sys.version.split()[0])
 
 
 def _of_debian(path: Path) -> Source | None:
@@ -142,6 +143,8 @@ def _of_debian(path: Path) -> Source | None:
     if not done.stdout:
         return None
     package = done.stdout.partition(": ")[0].split(",")[0]
+    if package.startswith(("libpython3", "python3")):
+        return _python()
     shape = "${source:Package}\t${Version}"
     asked = ["dpkg-query", "-W", "-f", shape, package]
     answer = subprocess.run(asked, capture_output=True, text=True, check=True).stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -84,3 +85,14 @@ def test_a_licence_that_may_not_be_shipped_stops_the_build(
         licences.expression(contents.Source("deb", "libreadline8", "8.2"))
     with pytest.raises(contents.ContentsError, match="not known"):
         licences.expression(contents.Source("deb", "libnobody1", "1"))
+
+
+def test_a_debian_package_of_python_counts_as_python(
+    scripts: Scripts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contents, licences = scripts
+    answer = "libpython3.11-minimal:amd64: /etc/python3.11/sitecustomize.py\n"
+    done = subprocess.CompletedProcess([], 0, stdout=answer)
+    monkeypatch.setattr(contents.subprocess, "run", lambda *_, **__: done)
+    source = contents._of_debian(Path("/etc/python3.11/sitecustomize.py"))
+    assert (source.kind, licences.expression(source)) == ("python", "Python-2.0")

@@ -17,20 +17,21 @@ from tests.system.cli_program import free_port
 Requires = Callable[[str, str], str]
 
 LINTIAN_SECONDS = 300
+UNUSED = ("I: strongroom: unused-override ", "N: ")
 ROOT_ACCOUNTS = "root:x:0:0:root:/root:/bin/sh\n"
 
 
 def test_lintian_has_nothing_to_say(deb: Path, requires: Requires) -> None:
-    lintian = [requires("lintian", "lintian"), "--fail-on", "error,warning,info", "-I"]
+    lintian = [requires("lintian", "lintian"), "-I"]
     done = subprocess.run(
         [*lintian, "--allow-root", deb],
         capture_output=True,
         text=True,
-        check=False,
+        check=True,
         timeout=LINTIAN_SECONDS,
     )
-    # A Python that carries no search path leaves its override without use.
-    said = [line for line in done.stdout.splitlines() if "custom-library-search-path" not in line]
+    # Which overrides are of use depends on the Python that was built with.
+    said = [line for line in done.stdout.splitlines() if not line.startswith(UNUSED)]
     assert said == []
 
 
