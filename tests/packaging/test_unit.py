@@ -100,7 +100,7 @@ def trace(machine: Machine, built: Built, tmp_path: Path, requires: Requires) ->
         main_job.join(machine, invitations)
         for carrier in main_job.CARRIERS:
             main_job.send(machine, carrier, f"Bed 4 is free ({carrier})")
-        machine.json("backup", "create", "backup", "--data", main_job.DATA)
+        machine.json("backup", "create", str(tmp_path / "backup"), "--data", main_job.DATA)
         pid = int((tmp_path / main_job.DATA / "run" / "pid").read_text("ascii"))
         os.kill(pid, signal.SIGTERM)
         assert server.wait(COMMAND_SECONDS) == 0
