@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RUNTIME_LOCK = ROOT / "requirements" / "runtime.txt"
 
 OWN = "strongroom"
-OWN_FOLDERS = ("appliance", "transports", "store", "sync", "cli", "client", "packaging")
+OWN_PACKAGES = ("appliance", "transports", "store", "sync", "cli", "client")
 BOOTLOADER = "pyinstaller"
 """Its bootloader starts the program, and its run-time hooks are modules of the program."""
 
@@ -90,7 +90,7 @@ class Sources:
     """
 
     def __init__(self, made: Path) -> None:
-        self._own = [made.resolve(), *(ROOT / folder for folder in OWN_FOLDERS)]
+        self._own = [made.resolve(), *(ROOT / folder for folder in (*OWN_PACKAGES, "packaging"))]
         self._lock = read_lock()
         self._owners = {
             Path(str(found.locate_file(file))).resolve(): found
