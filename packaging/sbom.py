@@ -27,6 +27,7 @@ from cyclonedx.model.license import LicenseExpression
 from cyclonedx.output.json import JsonV1Dot6
 from licences import expression
 from packageurl import PackageURL
+from packaging.requirements import Requirement
 
 from appliance.version import Origin
 
@@ -63,10 +64,10 @@ def render(sources: list[Source], origin: Origin) -> str:
 
 def _needs(source: Source, parts: Iterable[str]) -> list[str]:
     """List which of the parts a package asks for."""
-    wanted = source.distribution.requires if source.distribution else None
-    names = {normal(line.split(";")[0].split("[")[0].split(" ")[0]) for line in wanted or ()}
-    bare = {name.rstrip("<>=!~(,.0123456789") for name in names}
-    return sorted(bare.intersection(parts))
+    lines = (source.distribution.requires if source.distribution else None) or ()
+    wanted = [Requirement(line) for line in lines]
+    here = [each for each in wanted if not each.marker or each.marker.evaluate({"extra": ""})]
+    return sorted({normal(each.name) for each in here}.intersection(parts))
 
 
 def _component(source: Source, wheels: tuple[str, ...]) -> Component:

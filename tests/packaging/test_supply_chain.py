@@ -78,6 +78,9 @@ def test_the_bill_names_what_is_shipped_with_its_hashes(built: Built, bill: dict
     assert listed.keys() == native.keys()
     for name, path in native.items():
         assert listed[name] == hashlib.sha256(path.read_bytes()).hexdigest()
+    needs = {each["ref"]: each.get("dependsOn", []) for each in bill["dependencies"]}
+    assert named["h11"]["bom-ref"] in needs[named["wsproto"]["bom-ref"]]
+    assert named["cryptography"]["bom-ref"] in needs[named["aioquic"]["bom-ref"]]
     inside = {each["name"] for each in named["cryptography"]["components"]}
     assert "openssl" in inside
 

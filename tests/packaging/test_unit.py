@@ -85,6 +85,14 @@ def group_calls(analyze: str, group: str) -> set[str]:
     return plain.union(*(group_calls(analyze, name) for name in nested))
 
 
+def test_the_lines_of_a_filter_add_and_take_away(requires: Requires) -> None:
+    analyze = requires("systemd-analyze", "systemd")
+    assert {"setrlimit", "fdatasync", "mlock"} <= calls(analyze, ["@system-service"])
+    left = calls(analyze, ["@system-service", "~@resources mlock"])
+    assert "fdatasync" in left
+    assert left.isdisjoint({"setrlimit", "mlock", "@resources"})
+
+
 @pytest.fixture
 def trace(machine: Machine, built: Built, tmp_path: Path, requires: Requires) -> str:
     """Do the main job's chat on a server that is traced, without the sandbox; return the trace."""
