@@ -60,22 +60,10 @@ class Health:
 
     engine: Engine
     data_dir: Path | None
-    answered_at: float = float("-inf")
     probed_at: float = float("-inf")
     probe_ms: int = 0
     probe_error: str = ""
     certificate_until: datetime | None = None
-
-    def answered(self, now: float) -> None:
-        """Note that the writer answered a probe, be it with an error."""
-        self.answered_at = now
-
-    def is_alive(self, now: float) -> bool:
-        """Return whether the writer still answers; a new start could help if it does not.
-
-        A full disk or a wrong clock makes the appliance unready, not dead.
-        """
-        return now - self.answered_at < STALE_SECONDS
 
     def probed(self, now: float, probe_ms: int) -> None:
         """Note a probe that came back, and read its row from a snapshot."""

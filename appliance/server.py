@@ -278,10 +278,6 @@ class Appliance:
         wall = certificates.at(self._clock.wall_ms())
         return self.health.readiness(self._clock.monotonic_ns() / 1e9, wall)
 
-    def is_alive(self) -> bool:
-        """Return whether the writer answers; asked from the serving loop, for the watchdog."""
-        return self.health.is_alive(self._clock.monotonic_ns() / 1e9)
-
     def unlock(self, login: str) -> int:
         """Forget failed logins of an account; returns how many addresses had any."""
         return self.sign_in.lockout.unlock(login)
@@ -306,7 +302,6 @@ class Appliance:
     async def _watch_probes(self) -> None:
         while True:
             probe_ms = await self._attempt(health.Probe())
-            self.health.answered(self._clock.monotonic_ns() / 1e9)
             if probe_ms is not None:
                 self.health.probed(self._clock.monotonic_ns() / 1e9, probe_ms)
             await trio.sleep(health.PROBE_SECONDS)

@@ -94,5 +94,5 @@ async def _tell_systemd(appliance: Appliance) -> None:
     every = systemd.watchdog_seconds()
     while every is not None:
         await trio.sleep(every)
-        if appliance.is_alive():
+        if appliance.readiness().is_ready:
             systemd.notify(systemd.ALIVE)
