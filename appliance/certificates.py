@@ -1,4 +1,7 @@
-"""Hold the site's TLS identity: the internal CA in the sealed log, or the administrator's files."""
+"""Hold the site's TLS identities: the internal CA in the sealed log, an administrator's files.
+
+A branch has a certificate of headquarters' CA for its own Ed25519 key, and shows it on the link.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from appliance.operations import SecretSlot
 from store.ports import Entropy
+from store.skeleton import node_id
+from store.tables import TENANT
 from transports import certificates
 from transports.certificates import Identity
 from transports.tls import LiveIdentity
@@ -52,6 +57,36 @@ def ca_fingerprint(core: Core) -> str:
     return certificates.fingerprint(ca_certificate(core))
 
 
+def site_certificate(core: Core, public_key: bytes, now_ms: int, entropy: Entropy) -> bytes:
+    """Return the certificate (DER) by which headquarters knows a branch's key (32 bytes)."""
+    issued = certificates.issue_client(
+        certificates.derive_key(core.secrets[SecretSlot.CA_ENTROPY]),
+        ca_certificate(core),
+        public_key,
+        site_name(node_id(TENANT, public_key)),
+        at(now_ms),
+        entropy.bytes(SERIAL_BYTES),
+    )
+    return issued.public_bytes(Encoding.DER)
+
+
+def site_name(node: bytes) -> str:
+    """Return the host name in a branch's certificate, which it also asks for by SNI."""
+    return f"site.{node.hex()}"
+
+
+def site_identity(core: Core) -> Identity:
+    """Return what this branch shows headquarters; raises ``KeyError`` unless it was let in."""
+    certificate = x509.load_der_x509_certificate(core.secrets[SecretSlot.LINK_CERTIFICATE])
+    return certificates.client_identity(core.secrets[SecretSlot.SIGNING_SEED], certificate)
+
+
+def is_site_renewal_due(core: Core, now_ms: int) -> bool:
+    """Tell whether a third or less of the life of this branch's certificate remains."""
+    certificate = x509.load_der_x509_certificate(core.secrets[SecretSlot.LINK_CERTIFICATE])
+    return certificates.is_renewal_due(certificates.certificate_pem(certificate), at(now_ms))
+
+
 def live_identity(
     core: Core, entropy: Entropy, now_ms: int, names: tuple[str, ...]
 ) -> LiveIdentity:
@@ -63,13 +98,16 @@ def live_identity(
     return LiveIdentity(issue(at(now_ms)), issue)
 
 
-def own_identity(certificate: Path, key: Path, now_ms: int) -> LiveIdentity:
+def own_identity(
+    certificate: Path, key: Path, now_ms: int, internal: LiveIdentity | None = None
+) -> LiveIdentity:
     """Return the identity in an administrator's own files (leaf first, then its chain).
 
+    Branches, which ask for ``INTERNAL_NAME``, are shown ``internal``: they pin its CA.
     Raises ``CertificateError`` for files that cannot be used, ``OSError`` for unreadable ones.
     """
     identity = certificates.load_identity(certificate.read_bytes(), key.read_bytes(), at(now_ms))
-    return LiveIdentity(identity)
+    return LiveIdentity(identity, beside={INTERNAL_NAME: internal} if internal else None)
 
 
 def at(now_ms: int) -> datetime:

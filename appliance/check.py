@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 from typing import Final
 
-from appliance.core import Core, decode_body
+from appliance.core import Core
 from appliance.directory.model import Person
 from appliance.findings import Finding, Severity
 from appliance.messaging.answers import DESTROYED
@@ -31,20 +31,23 @@ _PLACE = struct.Struct(">IQ")
 RESTORE = "Stop, keep a copy of the data directory, and restore from a backup."
 
 
-class EmptyReader:
-    """A store without rows."""
+class ViewlessReader:
+    """A store as it is, but without any row of a view."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
 
     def get(self, key: bytes) -> bytes | None:
-        """Return None."""
-        del key
-        return None
+        """Return the row's value; None for a view's."""
+        return None if key[0] in VIEWS else self._reader.get(key)
 
     def range(
         self, start: bytes, end: bytes, *, reverse: bool = False, limit: int | None = None
     ) -> Iterator[tuple[bytes, bytes]]:
-        """Yield nothing."""
-        del start, end, reverse, limit
-        return iter(())
+        """Yield the rows of a range inside one table; none for a view's."""
+        if start[0] in VIEWS:
+            return iter(())
+        return self._reader.range(start, end, reverse=reverse, limit=limit)
 
 
 def check(core: Core, reader: Reader) -> list[Finding]:
@@ -74,6 +77,9 @@ def check(core: Core, reader: Reader) -> list[Finding]:
     if _in_force(rebuilt) != _in_force(core):
         evidence = "the policy, holds or requests in memory are not what the log says"
         findings.append(Finding("views.in_force", Severity.INTEGRITY, evidence, "Restart."))
+    if _branches(rebuilt) != _branches(core):
+        evidence = "branches or headquarters in memory are not what the log says"
+        findings.append(Finding("views.sites", Severity.INTEGRITY, evidence, "Restart."))
     if _people(rebuilt) != _people(core):
         evidence = "the directory in memory is not what the log says"
         findings.append(Finding("views.directory", Severity.INTEGRITY, evidence, "Restart."))
@@ -81,10 +87,10 @@ def check(core: Core, reader: Reader) -> list[Finding]:
 
 
 def rebuild(core: Core, reader: Reader) -> tuple[Core, Txn]:
-    """Apply every surviving operation of the log to an empty store."""
-    scratch = Txn(EmptyReader())
+    """Apply every surviving operation of the log to a store without views."""
+    scratch = Txn(ViewlessReader(reader))
     rebuilt = Core(core.vault, core.streams, core.entropy)
-    rebuilt.log = core.log
+    rebuilt.read_through(core.log)
     for entry in core.log.replay(reader):
         show(rebuilt, scratch, entry)
     return rebuilt, scratch
@@ -92,14 +98,19 @@ def rebuild(core: Core, reader: Reader) -> tuple[Core, Txn]:
 
 def show(core: Core, txn: Txn, entry: Entry) -> None:
     """Write the views' rows of one entry of the log, and fold it into the memory of ``core``."""
-    if isinstance(entry, Op):
+    if isinstance(entry, Op) and not entry.is_quarantined:
         feeds.show(txn, entry, feeds.head(txn, entry.feed))
         if entry.body is not None:
-            core.apply(txn, entry, decode_body(entry))
+            core.apply(txn, entry, core.body_of(entry))
 
 
 def _people(core: Core) -> dict[bytes, Person]:
     return {person.id: person for person in core.directory.people()}
+
+
+def _branches(core: Core) -> tuple[object, ...]:
+    known = core.sites
+    return known.branches, known.headquarters, known.lease, known.clock_fixes
 
 
 def _in_force(core: Core) -> tuple[object, ...]:

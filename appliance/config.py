@@ -43,6 +43,34 @@ class SiteSection(Section, frozen=True):
     name: Annotated[
         str, Meta(max_length=200, description="Name shown to operators; empty: as given at init.")
     ] = ""
+    profile: Annotated[
+        Literal["hospital", "bank"],
+        Meta(
+            description="What a branch still does after a week without headquarters: a hospital's"
+            " people go on signing in, a bank's do not."
+        ),
+    ] = "hospital"
+    proxy: Annotated[
+        str,
+        Meta(
+            max_length=300,
+            description="HTTP proxy through which a branch reaches headquarters, as"
+            " http://HOST[:PORT]; empty: none.",
+        ),
+    ] = ""
+    proxy_credentials: Annotated[
+        str,
+        Meta(max_length=4_096, description="File with NAME:PASSWORD for the proxy; empty: none."),
+    ] = ""
+    bytes_per_second: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000_000,
+            description="Most that a branch's link sends, and most that it takes, each second;"
+            " 0: no limit.",
+        ),
+    ] = 0
 
 
 class ListenSection(Section, frozen=True):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from appliance.operations import SPECS, UNSIGNED, BodyStruct, Kind, Signed, encode
+from appliance.sites import reach
 from store.engine.txn import Txn
 from store.ids import Stream
 from store.oplog import Draft, Op
@@ -15,6 +16,8 @@ from transports.wire.errors import Refusal
 if TYPE_CHECKING:
     from appliance.directory.state import Directory
     from appliance.messaging.state import Conversations
+    from appliance.policy.clock import Reading
+    from appliance.sites.registry import Sites
     from store.ports import Entropy
 
 
@@ -67,9 +70,11 @@ class Context:
     now: int
     directory: Directory
     conversations: Conversations
+    sites: Sites
     entropy: Entropy
     appender: Appender
     reader: Callable[[int, int], Op]
+    reading: Callable[[], Reading]
     ops: list[Op] = field(default_factory=list)
 
     def append(
@@ -101,6 +106,7 @@ class Context:
             target=target,
             body=encode(body),
             in_timeline=in_timeline,
+            lane=reach.lane(kind, is_urgent=getattr(body, "priority", "") == "urgent"),
         )
         op = self.appender(self.txn, draft, body, self.now)
         self.ops.append(op)

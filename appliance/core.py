@@ -11,6 +11,7 @@ import struct
 from collections.abc import Callable
 from typing import Any, Final
 
+import msgspec
 import nacl.signing
 
 from appliance import collector, health
@@ -31,6 +32,9 @@ from appliance.operations import (
     BodyStruct,
     ConversationFiled,
     Kind,
+    Mark,
+    PersonProfile,
+    PersonRoles,
     SecretSlot,
     SiteSecret,
     SiteSucceeds,
@@ -38,21 +42,28 @@ from appliance.operations import (
     encode,
 )
 from appliance.policy.clock import Reading
+from appliance.sites import decide_lease, decide_sites, intake
+from appliance.sites.registry import Sites
+from store import cursors, feeds, heads
 from store.engine.contract import Reader
 from store.engine.txn import Txn
-from store.errors import FormatError, IntegrityError
+from store.errors import FormatError, IntegrityError, PartGoneError
 from store.fence import Fence
 from store.ids import SITE_STREAM, Stream, StreamKind
 from store.ledger import Ledger
+from store.logreader import LogReader
 from store.oplog import Draft, Op, OpClass, OpLog
 from store.ports import Clock, Entropy
-from store.records import Record
 from store.streams import Streams
-from store.tables import IDEMPOTENCY, LOG, REGISTER
+from store.tables import FEED, IDEMPOTENCY, REGISTER
 from store.vault import AUDIT, CONTROL, Vault
+from sync.pieces import Lane
 from transports.wire.errors import Refusal
 
 SECRET_BYTES: Final = 32
+
+_BEGINNINGS: Final = frozenset({Kind.CONVERSATION_CREATED, Kind.DUTY_CREATED})
+"""What has to be folded before all else at load: a later one of another site may have won."""
 
 _MARKS: Final = frozenset({Kind.READ, Kind.DELIVERED})
 """Registers of which memory holds nothing: there are many, and their rows say enough."""
@@ -71,6 +82,8 @@ DECISIONS: dict[type, Callable[[Context, Any], Any]] = {
     **directory_decide.DECISIONS,
     **MESSAGING,
     **health.DECISIONS,
+    **decide_sites.DECISIONS,
+    **decide_lease.DECISIONS,
 }
 """Every command that can be decided, and the function that decides it."""
 
@@ -88,10 +101,13 @@ class Core:
         self.directory = Directory()
         self.disposal = Disposal()
         self.conversations = Conversations(streams)
+        self.sites = Sites(self.directory)
+        self.conversations.is_own = self._is_own
         self.site_name = ""
         self.secrets: dict[int, bytes] = {}
         self._signing_key: nacl.signing.SigningKey | None = None
         self._machine: Clock | None = None
+        self._read_log: LogReader | None = None
         self.log: OpLog
 
     # --- birth and start ------------------------------------------------------------------------
@@ -112,6 +128,7 @@ class Core:
             sign=core.sign,
             verify_key=bytes(core._signing_key.verify_key),
         )
+        core.sites.node = core.log.node
         return core
 
     @classmethod
@@ -123,8 +140,14 @@ class Core:
         with collector.paused():
             core = cls(vault, Streams.load(txn, vault, entropy), entropy)
             core.log = OpLog.open(txn, vault, core.streams, fence, entropy=entropy, sign=core.sign)
+            core.sites.node = core.log.node
             core._load(txn)
         return core
+
+    def read_through(self, log: LogReader) -> None:
+        """Take a log to look things up in, where views are rebuilt and nothing is appended."""
+        self._read_log = log
+        self.sites.node = next(row.origin.node for row in log.origins.values() if row.is_own)
 
     def succeed(self, txn: Txn, reason: str, now_ms: int) -> None:
         """Say in a new incarnation which one it follows: the first leaf of its ledger.
@@ -166,10 +189,11 @@ class Core:
             if REGISTER.columns(key)[1] not in _MARKS
         }
         ops = [self.log.read(reader, origin, seq) for origin, seq in places]
-        for op in sorted(ops, key=lambda op: op.pos):
-            self._fold(op, decode_body(op))
+        for op in sorted(ops, key=lambda op: (op.kind not in _BEGINNINGS, op.pos)):
+            self._fold(op, self.body_of(op))
         self.conversations.load(reader, self.log)
         self.disposal.load(reader)
+        self.sites.load(reader)
 
     # --- decisions ------------------------------------------------------------------------------
 
@@ -188,23 +212,53 @@ class Core:
             now_ms,
             self.directory,
             self.conversations,
+            self.sites,
             self.entropy,
             self.append,
             lambda origin, seq: self.log.read(txn, origin, seq),
+            self.reading,
         )
         decision = DECISIONS.get(type(command))
         if decision is not None:
             return Outcome(decision(context, command), tuple(context.ops))
-        weighty = DISPOSAL.get(type(command))
+        weighty = DISPOSAL.get(type(command)) or intake.DECISIONS.get(type(command))
         if weighty is None:
             raise Refusal("request.unknown")
         return Outcome(weighty(self, context, command), tuple(context.ops))
 
     def append(self, txn: Txn, draft: Draft, body: BodyStruct, now_ms: int) -> Op:
         """Append one operation and let rows and memory follow."""
+        if self.sites.is_branch:
+            seen = cursors.get(txn, cursors.PEER, Lane.CONTROL)
+            draft = msgspec.structs.replace(draft, seen=seen)
+        if draft.kind == Kind.SITE_INVITED:
+            self.log.keep_order(txn)
         op = self.log.append(txn, draft, now_ms)
         self.apply(txn, op, body)
         return op
+
+    def body_of(self, op: Op) -> BodyStruct:
+        """Read an operation's body, with what it says of positions as it holds here."""
+        return self.localised(op, decode_body(op))
+
+    def localised(self, op: Op, body: BodyStruct) -> BodyStruct:
+        """Return a body whose positions are those of this site, whatever site it is of.
+
+        Positions of another site mean nothing here. What it says has been until some position is
+        taken to have been until now: records are rather kept too long than not long enough. What
+        another site's reader had seen is taken to be all that had come here by then.
+        """
+        if self._is_own(op.origin):
+            return body
+        if isinstance(body, Mark):
+            return msgspec.structs.replace(body, seen=op.pos)
+        if isinstance(body, PersonProfile | PersonRoles):
+            past = tuple((each, 0) for each, _ in body.past)
+            return msgspec.structs.replace(body, past=past)
+        if isinstance(body, ConversationFiled):
+            until = tuple((number, labels, op.pos - 1) for number, labels, _ in body.past)
+            return msgspec.structs.replace(body, past=until)
+        return body
 
     def apply(self, txn: Txn, op: Op, body: BodyStruct) -> None:
         """Write the views' rows of an operation and fold it into memory."""
@@ -220,11 +274,31 @@ class Core:
             txn.put(IDEMPOTENCY.key(device, op.counter), row)
         if op.kind == Kind.CONVERSATION_FILED:
             self._refile(txn, op, body)
+        is_new = op.kind == Kind.CONVERSATION_CREATED and op.stream.id not in self.conversations
         self._fold(op, body, txn)
+        self.sites.fold(op, body, txn.on_rollback)
         self.directory.apply(txn, op, body)
         self.conversations.apply(txn, op, body)
         self.disposal.apply(txn, op, body)
         self._count(txn, op, 1)
+        if is_new and not self._is_own(op.origin):
+            self._catch_up(txn, op)
+
+    def _catch_up(self, txn: Txn, created: Op) -> None:
+        """Let everything have its effect that came from other sites before its conversation did.
+
+        O(operations of the conversation that are here); most often that is none.
+        """
+        before = FEED.key(created.feed, 0), FEED.key(created.feed, created.pos)
+        for _, value in txn.range(*before):
+            origin, seq, _key = feeds.FEED_ROW.unpack(value)
+            try:
+                op = (self._read_log or self.log).read(txn, origin, seq)
+            except PartGoneError:
+                continue
+            if op.body is not None and op.kind in SPECS:
+                self.conversations.apply(txn, op, self.body_of(op))
+                self._count(txn, op, 1)
 
     def forget(self, txn: Txn, op: Op) -> None:
         """Take an operation that is being destroyed out of rows and memory.
@@ -247,12 +321,21 @@ class Core:
 
     def register_key(self, op: Op) -> bytes | None:
         """Return the key of the register that an operation sets; None when it sets none."""
-        spec = SPECS[Kind(op.kind)]
-        if not spec.is_register or op.body is None:
+        if op.body is None or not SPECS[Kind(op.kind)].is_register:
+            return None
+        return self.register_of(op.kind, op.stream, op.actor, decode_body(op))
+
+    def register_of(
+        self, kind: int, stream: Stream, actor: bytes, body: BodyStruct
+    ) -> bytes | None:
+        """Return the key of a register; None when the kind has none, or nothing ever set it."""
+        spec = SPECS[Kind(kind)]
+        pseudonym = self.streams.pseudonym(stream)
+        if not spec.is_register or pseudonym is None:
             return None
         item = 0
         if spec.item:
-            value = op.actor if spec.item == "actor" else getattr(decode_body(op), spec.item)
+            value = actor if spec.item == "actor" else getattr(body, spec.item)
             if isinstance(value, int):
                 item = value
             else:
@@ -260,7 +343,7 @@ class Core:
                 if known is None:
                     return None
                 item = known
-        return REGISTER.key(op.pseudonym, op.kind, item)
+        return REGISTER.key(pseudonym, kind, item)
 
     def retention_class(self, op: Op) -> int | None:
         """Return the class whose calendar counts an operation; None when no age ends it.
@@ -286,7 +369,8 @@ class Core:
         assert isinstance(body, ConversationFiled)
         known = self.conversations.get(op.stream.id)
         if known is not None:
-            days = self.disposal.days_between(known.created.pos, op.pos)
+            first = 0 if known.is_direct else known.created.pos
+            days = self.disposal.days_between(first, op.pos)
             calendar.move(txn, op.feed, known.retention_class, body.retention_class, days)
 
     def _item(self, txn: Txn, item: str, op: Op, body: BodyStruct, now_ms: int) -> int:
@@ -307,6 +391,7 @@ class Core:
         if txn is None:
             self.directory.fold(op, body, None)
             self.conversations.fold(op, body, None)
+            self.sites.fold(op, body, None)
             self.disposal.fold(op, body, None)
 
     def _adopt(self, secret: SiteSecret) -> None:
@@ -315,6 +400,9 @@ class Core:
             self._signing_key = nacl.signing.SigningKey(secret.value)
         elif secret.slot == SecretSlot.TENANT:
             self.conversations.tenant_secret = secret.value
+
+    def _is_own(self, origin: int) -> bool:
+        return (self._read_log or self.log).is_own(origin)
 
     def place_in(self, value: bytes) -> tuple[int, int]:
         """Read a REGISTER row's value: origin number and seq of the newest operation."""
@@ -340,12 +428,8 @@ class Core:
         return f"{self.log.head.incarnation:016x}"
 
     def applied(self, reader: Reader) -> int:
-        """Return the newest position in ``reader``'s view; one seek for each origin."""
-        newest = 0
-        for number in self.log.origins:
-            for _, value in reader.range(*LOG.span(number), reverse=True, limit=1):
-                newest = max(newest, Record.unpack(value).pos)
-        return newest
+        """Return the newest position in ``reader``'s view; one get."""
+        return heads.newest_pos(reader)
 
 
 def decode_body(op: Op) -> BodyStruct:

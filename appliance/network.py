@@ -13,6 +13,7 @@ import trio
 
 from appliance.blame import blame
 from appliance.config import Config
+from sync.door import Door
 from transports.carrier import CloseReason, Handler
 from transports.http.router import Router
 from transports.limits import Limits
@@ -65,6 +66,7 @@ class RealNetwork:
         router: answers HTTP requests.
         reset_key: 32 secret bytes that outlive a restart: a QUIC client whose server was
             restarted learns it at its next packet.
+        door: lets branches in, at headquarters.
 
     Raises:
         PortTakenError: the port is in use.
@@ -72,8 +74,15 @@ class RealNetwork:
     """
 
     def __init__(
-        self, config: Config, identity: LiveIdentity, router: Router, *, reset_key: bytes
+        self,
+        config: Config,
+        identity: LiveIdentity,
+        router: Router,
+        *,
+        reset_key: bytes,
+        door: Door | None = None,
     ) -> None:
+        self._door = door
         self._reset_key = reset_key
         self._config = config
         self._identity = identity
@@ -87,16 +96,20 @@ class RealNetwork:
 
     async def serve(self, handler: Handler) -> None:
         """Run the pump and, if enabled, the QUIC endpoint; cancel to close everything."""
+        door = self._door
         self._pump = Pump(
             handler,
-            self._identity.choose,
+            self._identity.choose if door is None else door.beside(self._identity.choose),
             self._router,
             limits=_tcp_limits(self._config),
             log=_log,
             woken=lambda: None,
             allowed_origins=self._config.listen.origins,
+            certified=None if door is None else door.certified,
         )
         async with trio.open_nursery() as nursery:
+            if door is not None:
+                nursery.start_soon(door.run)
             nursery.start_soon(self._pump.serve, self._tcp)
             if self._udp:
                 self._quic = QuicEndpoint(
@@ -124,6 +137,8 @@ class RealNetwork:
 
     async def leave(self) -> None:
         """Say farewell on every connection that is left."""
+        if self._door is not None:
+            self._door.close()
         if self._quic is not None:
             self._quic.close_all(CloseReason.GOING_AWAY)
         if self._pump is not None:

@@ -187,6 +187,7 @@ def rebuild_views(engine: Engine, token: int, vault: Vault, entropy: Entropy) ->
         streams = Streams.load(reader, vault, entropy)
         log = LogReader.load(reader, vault, streams)
         core = Core(vault, streams, entropy)
+        core.read_through(log)
         entries = log.replay(reader)
         while _rebuild_some(engine, token, core, entries):
             pass

@@ -7,7 +7,7 @@ run
  ├ probes             a durable write every few seconds, for /readyz
  ├ replicas           the keys' copies follow, each in a task of its own
  ├ disposal           the clock, the ledger, requests, and records whose time has come
- └ certificates       the leaf renews by itself
+ └ certificates       the leaf, and a branch's for headquarters, renew by themselves
 the writer's thread   started first, stopped last (none in a simulation: ``inline``)
 """
 
@@ -17,6 +17,7 @@ import hmac
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -46,9 +47,17 @@ from appliance.network import Network, RealNetwork
 from appliance.operations import SecretSlot
 from appliance.replicas import FOLLOW_SECONDS, Place, Replicas, ReplicaStatus, places
 from appliance.site import Site
+from appliance.sites import applying, desk, lines
+from appliance.sites.commands import MarkLease
+from appliance.sites.limits import LEASE_MARK_SECONDS, RENEWAL_SECONDS
+from appliance.sites.line import Line
+from appliance.sites.linking import Links
+from appliance.version import program_version
 from store.errors import StoreError
 from store.tables import URGENT
 from store.writer import Completion
+from sync.door import Door
+from sync.link import run_link
 from transports.http import pages, plain
 from transports.http.message import Request, Responder, Response
 from transports.http.pages import Readiness
@@ -136,6 +145,17 @@ class Appliance:
         self._token: trio.lowlevel.TrioToken
         self._stop = trio.Event()
         site.core.directory.lifetimes = _lifetimes(config.sessions)
+        site.core.sites.profile = config.site.profile
+        self.links = Links(
+            site.core,
+            site.ports.engine,
+            self._clock,
+            site.ports.entropy,
+            self.execute,
+            spawn=self._spawn,
+            software=f"strongroom/{program_version()}",
+            changed=self._link_changed,
+        )
         self.network = network or self._open_network()
         self.sign_in = SignIn(
             site.core,
@@ -154,6 +174,7 @@ class Appliance:
             self._limits(),
             self.network.wake,
         )
+        self._line = self._known_line()
         self.replicas = Replicas(
             self._places(data_dir) if replica_places is None else replica_places,
             site.ports.engine,
@@ -170,6 +191,7 @@ class Appliance:
             self._followed,
             lambda: self._clock.monotonic_ns() / 1e9,
         )
+        self.gateway.committed = self._committed
         self.ending = Ending(site, self.replicas, self._blocking, data_dir)
         if inline:
             self.gateway.run_inline = site.writer.run_pending
@@ -201,6 +223,11 @@ class Appliance:
             nursery.start_soon(self._watch_seconds)
             nursery.start_soon(self._watch_probes)
             nursery.start_soon(self._watch_certificate)
+            if self.site.core.sites.is_branch:
+                nursery.start_soon(self._watch_lease)
+                if not self._inline:
+                    nursery.start_soon(self._watch_admission)
+                    nursery.start_soon(self._keep_linked)
             await nursery.start(self.replicas.run)
             await self.disposal.begin()
             nursery.start_soon(self.disposal.run)
@@ -269,6 +296,11 @@ class Appliance:
         return self.network.addresses
 
     @property
+    def site_addresses(self) -> tuple[str, ...]:
+        """Where branches reach this headquarters, as HOST:PORT."""
+        return applying.own_addresses(self.config.listen, self.network.addresses)
+
+    @property
     def up_seconds(self) -> float:
         """Seconds since the start."""
         return (self._clock.monotonic_ns() - self._started_ns) / 1e9
@@ -277,6 +309,25 @@ class Appliance:
         """Return what ``/readyz`` answers."""
         wall = certificates.at(self._clock.wall_ms())
         return self.health.readiness(self._clock.monotonic_ns() / 1e9, wall)
+
+    def line_is(self, *, is_connected: bool, waiting: int) -> None:
+        """At a branch: note how the line to headquarters is, and tell people what is new.
+
+        ``waiting`` counts the operations of this site that headquarters does not have yet. To
+        be called in the trio thread, as often as one likes.
+        """
+        now_ms, now = self._clock.wall_ms(), self._clock.monotonic_ns() / 1e9
+        if self._line is not None:
+            told = self._line.seen(
+                is_connected=is_connected, waiting=waiting, now_ms=now_ms, now=now
+            )
+            if told is not None:
+                self.gateway.tell_line(told)
+
+    @property
+    def line(self) -> schema.Site | None:
+        """A branch's line to headquarters as people were told last."""
+        return self.gateway.line
 
     def unlock(self, login: str) -> int:
         """Forget failed logins of an account; returns how many addresses had any."""
@@ -317,6 +368,45 @@ class Appliance:
             self.health.certificate_until = identity.identity.not_after
             await trio.sleep(RENEWAL_CHECK_SECONDS)
 
+    async def _watch_lease(self) -> None:
+        """At a branch: note how old the lease is, so that a restart goes on from there."""
+        while True:
+            await self._attempt(MarkLease())
+            await trio.sleep(LEASE_MARK_SECONDS)
+
+    async def _keep_linked(self) -> None:
+        """At a branch: be linked to headquarters whenever there is a line."""
+        core, config = self.site.core, self.config
+        limit = float(config.site.bytes_per_second) or None
+        find = partial(lines.headquarters, core, config)
+        await run_link(self.links.site, find, bytes_per_second=limit)
+
+    def _committed(self) -> None:
+        """Let other sites hear of it, and people at a branch of how much waits."""
+        self.links.changed()
+        if self._line is not None:
+            self.line_is(is_connected=self._line.is_connected, waiting=self.links.waiting)
+
+    def _link_changed(self) -> None:
+        """Tell people at a branch how the line is, when that is news."""
+        sites = self.site.core.sites
+        if sites.is_branch:
+            is_connected = self.links.state(sites.headquarters_node).is_up
+            self.line_is(is_connected=is_connected, waiting=self.links.waiting)
+
+    async def _watch_admission(self) -> None:
+        """At a branch: renew the certificate that headquarters knows it by."""
+        core = self.site.core
+        while True:
+            headquarters, now_ms = core.sites.headquarters, self._clock.wall_ms()
+            if headquarters is not None and certificates.is_site_renewal_due(core, now_ms):
+                try:
+                    await self._attempt(await applying.renew(core, headquarters))
+                    logger.info("site.renewed")
+                except StrongroomError as error:
+                    logger.warning("site.not_renewed", extra={"error": error.code})
+            await trio.sleep(RENEWAL_SECONDS)
+
     async def _attempt(self, command: Any) -> Any:
         """Run a command of the site's own; a failure is logged, the next attempt comes."""
         try:
@@ -341,6 +431,15 @@ class Appliance:
 
     # --- wiring ---------------------------------------------------------------------------------
 
+    def _known_line(self) -> Line | None:
+        """At a branch: begin with the time that headquarters was last heard of."""
+        sites = self.site.core.sites
+        if not sites.is_branch:
+            return None
+        line = Line(0 if sites.lease is None else sites.lease.wall_ms)
+        self.gateway.line = line.told
+        return line
+
     def _places(self, data_dir: Path | None) -> list[Place]:
         if data_dir is None:
             return []
@@ -351,14 +450,17 @@ class Appliance:
     def _open_network(self) -> RealNetwork:
         core, entropy = self.site.core, self.site.ports.entropy
         tls, now_ms = self.config.tls, self._clock.wall_ms()
+        internal = certificates.live_identity(core, entropy, now_ms, self.config.listen.names)
+        identity = internal
         if tls.certificate:
-            identity = certificates.own_identity(Path(tls.certificate), Path(tls.key), now_ms)
-        else:
-            identity = certificates.live_identity(core, entropy, now_ms, self.config.listen.names)
+            files = (Path(tls.certificate), Path(tls.key))
+            identity = certificates.own_identity(*files, now_ms, internal)
         self.identity = identity
         seed = core.secrets[SecretSlot.SIGNING_SEED]
         reset_key = hmac.digest(seed, b"strongroom/quic-reset/1", "sha256")
-        return RealNetwork(self.config, identity, self._router(), reset_key=reset_key)
+        ca_pem, judge = certificates.ca_pem(core), lines.authorise(core, self._clock.wall_ms)
+        door = Door(internal, ca_pem, self.links.reception, judge)
+        return RealNetwork(self.config, identity, self._router(), reset_key=reset_key, door=door)
 
     def _router(self) -> Router:
         core = self.site.core
@@ -368,10 +470,21 @@ class Appliance:
             "/": {"GET": pages.landing(self.config.site.name or core.site_name, fingerprint)},
             "/livez": {"GET": pages.live},
             "/readyz": {"GET": pages.ready(self.readiness)},
+            desk.PATH: {"POST": self._desk().respond},
+            desk.CA_PATH: {"GET": pages.certificate(lambda: certificates.ca_pem(core))},
         }
         if is_internal:
             routes["/v1/ca.pem"] = {"GET": pages.certificate(lambda: certificates.ca_pem(core))}
         return Router(routes)
+
+    def _desk(self) -> desk.Desk:
+        return desk.Desk(
+            self.site.core,
+            self._clock,
+            self.site.ports.entropy,
+            lambda: self.site_addresses,
+            lambda command: self.site.writer.submit(SITE, command, None),
+        )
 
     async def _serve_metrics(self, *, task_status: trio.TaskStatus[None]) -> None:
         host, port = split_address(self.config.metrics.listen)
@@ -402,8 +515,8 @@ class Appliance:
         async def bounded() -> None:
             try:
                 await task()
-            except Exception as error:  # noqa: BLE001 - one sign-in's failure is its own
-                logger.error("signin.failed", extra=blame(error))
+            except Exception as error:  # noqa: BLE001 - one task's failure is its own
+                logger.error("task.failed", extra=blame(error))
 
         self._nursery.start_soon(bounded)
 

@@ -34,6 +34,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "session": ("cli.commands.session:session", "List and end live sessions."),
     "invite": ("cli.commands.invite:invite", "Create, list and revoke invitations."),
     "conversation": ("cli.commands.conversation:conversation", "List conversations, not content."),
+    "site": ("cli.commands.site:site", "Open branches, see to them, or join headquarters."),
     "export": ("cli.commands.export:export", "Export records as evidence; decrypt, verify."),
     "policy": ("cli.commands.policy:policy", "Show, plan and set how long records are kept."),
     "hold": ("cli.commands.hold:hold", "Place, list and release legal holds."),

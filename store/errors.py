@@ -64,6 +64,20 @@ class IntegrityError(StoreError):
     hint: ClassVar[str] = "Stop, keep a copy of the data directory, run `strongroom check`."
 
 
+class ForgedError(IntegrityError):
+    """What came from another site is not signed by that site's key, or not what it signed."""
+
+    code: ClassVar[str] = "store.forged"
+    hint: ClassVar[str] = "Find out what that site is before its link is allowed again."
+
+
+class EquivocationError(IntegrityError):
+    """Another site said two different things under one number."""
+
+    code: ClassVar[str] = "store.equivocation"
+    hint: ClassVar[str] = "That site's log has forked: compare its heads before anything else."
+
+
 class PartGoneError(StoreError):
     """The part's key was destroyed, or the part was dropped by scope."""
 

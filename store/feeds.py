@@ -8,7 +8,8 @@ Values, big-endian:
     HEAD      newest pos u64, newest timeline key u64
 
 Every operation has a FEED row in its feed (its conversation's stream, else its own) and moves
-that feed's HEAD. TIMELINE rows are for what a reader of the conversation sees in order.
+that feed's HEAD. TIMELINE rows are for what a reader of the conversation sees in order. One that
+is quarantined has no rows; one whose time is ahead of the clock moves the HEAD's position only.
 """
 
 from __future__ import annotations
@@ -68,9 +69,16 @@ def timeline_row(op: Op) -> tuple[bytes, bytes]:
     return TIMELINE.key(op.feed, op.key, *op.id), TIMELINE_ROW.pack(op.origin, op.pos)
 
 
+def believed_key(op: Op) -> int:
+    """Return the key that an operation moves its feed's head to; 0 for none."""
+    return 0 if op.is_ahead else op.key
+
+
 def show(txn: Txn, op: Op, before: FeedHead) -> None:
     """Write the operation's rows; ``before`` is its feed's head until now."""
+    if op.is_quarantined:
+        return
     txn.put(*feed_row(op))
-    txn.put(HEAD.key(op.feed), _HEAD.pack(op.pos, max(before.key, op.key)))
+    txn.put(HEAD.key(op.feed), before.after(op.pos, believed_key(op)).pack())
     if op.in_timeline:
         txn.put(*timeline_row(op))

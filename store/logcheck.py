@@ -1,16 +1,18 @@
-"""Check the log against itself: numbers, chain, commitments, sealings, segments, ledger, feeds."""
+"""Check the log against itself: numbers, chain, commitments, sealings, segments, ledger, feeds.
+
+Of another site's origin operations may be missing, and there is a chain only where a segment has
+been attested. Nothing proves an origin that is partial but the site that vouched for it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from typing import NamedTuple
 
-from nacl.exceptions import BadSignatureError
-from nacl.signing import VerifyKey
-
 from store import canonical, feeds, merkle, notes, segments
 from store import origins as origin_rows
+from store.arrivals import NO_CHAIN, NOWHERE
 from store.engine.contract import Reader
 from store.errors import FormatError, IntegrityError, PartGoneError
 from store.feeds import FeedHead
@@ -21,7 +23,7 @@ from store.logreader import LogReader
 from store.notes import Checkpoint, DayKey
 from store.ops import Op
 from store.origins import OriginRow
-from store.records import LATE, Parts, PartState, Record
+from store.records import AHEAD, LATE, QUARANTINED, Parts, PartState, Record
 from store.segments import Statement
 from store.skeleton import CHAIN_START, OpClass, Skeleton, chain, op_hash
 from store.tables import CHECKPOINT, FEED, HEAD, LEDGER, LOG, SEGMENT, TIMELINE
@@ -40,6 +42,7 @@ class Problem(StrEnum):
     SEALING = "sealed part does not open"
     ENVELOPE = "envelope contradicts its commitment"
     BODY = "body contradicts its commitment"
+    LANE = "operation in another lane than its kind's"
     STATE = "part present or absent against its state"
     KEY = "key of a destroyed part is still there"
     SEGMENT = "segment unreadable or out of order"
@@ -56,6 +59,10 @@ class Problem(StrEnum):
     SURPLUS = "view rows without operations"
 
 
+LaneOf = Callable[[Op], int]
+"""Tells the lane that an operation must be in."""
+
+
 class Finding(NamedTuple):
     """A contradiction at one operation (or segment, by its first); 0/0 for whole tables.
 
@@ -68,13 +75,13 @@ class Finding(NamedTuple):
     problem: Problem
 
 
-def verify(log: LogReader, reader: Reader) -> Iterator[Finding]:
+def verify(log: LogReader, reader: Reader, lane_of: LaneOf | None = None) -> Iterator[Finding]:
     """Yield every contradiction in the log; O(operations), one streaming pass.
 
-    Nothing is raised for bad rows. Operations whose parts are gone are checked as far as
-    what is left of them allows.
+    Lanes are compared only with ``lane_of`` to tell them. Nothing is raised for bad rows.
+    Operations whose parts are gone are checked as far as what is left of them allows.
     """
-    views = _Views(reader)
+    views = _Views(reader, lane_of)
     yield from _origins(log.origins, log, reader, views)
     for problem in views.finish():
         yield Finding(0, 0, problem)
@@ -85,7 +92,7 @@ def verify_unopened(reader: Reader) -> Iterator[Finding]:
 
     As ``verify``, for whoever has a copy of the store and not its keys.
     """
-    yield from _origins(origin_rows.load(reader), None, reader, _Views(reader))
+    yield from _origins(origin_rows.load(reader), None, reader, _Views(reader, None))
 
 
 def _origins(
@@ -127,7 +134,7 @@ def _operations(
         if log is not None:
             for problem in _parts(log, reader, number, record, digest, views):
                 yield seq, problem
-        yield from closed.step(seq, digest)
+        yield from closed.step(seq, digest, record.chain)
     yield from closed.finish()
 
 
@@ -137,7 +144,7 @@ class _Follow:
     def __init__(self, origin: OriginRow) -> None:
         self._origin = origin
         self._seq = 0
-        self._pos = 0
+        self._pos: dict[int, int] = {}
         self._chain = CHAIN_START
 
     def step(
@@ -146,15 +153,27 @@ class _Follow:
         """Check one row against the one before; a broken link is reported once."""
         if skeleton.id != OpId(*self._origin.origin, seq):
             yield Problem.IDENTITY
+        if self._origin.is_own:
+            yield from self._follow(seq, record, digest)
+        if not self._origin.is_partial:
+            yield from self._rise(record)
+
+    def _follow(self, seq: int, record: Record, digest: bytes) -> Iterator[Problem]:
+        """Check what is so only of operations made here."""
         if seq != self._seq + 1:
             yield Problem.GAP
         elif record.chain != chain(self._chain, digest):
             yield Problem.CHAIN
-        if record.pos <= self._pos:
-            yield Problem.POSITION
-        if self._origin.is_own and record.flags & LATE:
+        if record.flags & (AHEAD | LATE | QUARANTINED):
             yield Problem.STATE
-        self._seq, self._pos, self._chain = seq, record.pos, record.chain
+        self._seq, self._chain = seq, record.chain
+
+    def _rise(self, record: Record) -> Iterator[Problem]:
+        """Check that positions rise; those of another site do so lane by lane."""
+        lane = 0 if self._origin.is_own else record.lane
+        if record.pos <= self._pos.get(lane, 0):
+            yield Problem.POSITION
+        self._pos[lane] = record.pos
 
 
 def _parts(
@@ -166,7 +185,8 @@ def _parts(
             yield Problem.KEY
         return
     if record.envelope_state is not PartState.PRESENT:
-        views.miss()
+        if record.locator != NOWHERE:
+            views.miss()
         return
     skeleton = Skeleton.unpack(record.skeleton)
     try:
@@ -200,15 +220,22 @@ class _Segments:
         self._rows = reader.range(*SEGMENT.span(number))
         self._origin = origin
         self._hashes: list[bytes] = []
+        self._chain = CHAIN_START
         self._previous = segments.FIRST_PREVIOUS
         self._next = 1
         self._problems: list[tuple[int, Problem]] = []
         self._statement = self._advance()
 
-    def step(self, seq: int, digest: bytes) -> Iterator[tuple[int, Problem]]:
-        """Take in one operation, and finish the segment that ends with it."""
-        self._hashes.append(digest)
+    def step(self, seq: int, digest: bytes, link: bytes) -> Iterator[tuple[int, Problem]]:
+        """Take in one operation, and finish the segment that ends with it.
+
+        ``link`` is the chain in its row.
+        """
         statement = self._statement
+        if not self._origin.is_own:
+            yield from self._follow(seq, digest, link)
+        if statement is not None or self._origin.is_own:
+            self._hashes.append(digest)
         if statement is not None and seq >= statement.end - 1:
             if merkle.root(self._hashes) != statement.root:
                 self._problems.append((statement.first, Problem.ROOT))
@@ -218,6 +245,16 @@ class _Segments:
             self._problems.append((seq, Problem.SEGMENT))
             self._hashes = []
         yield from self._taken()
+
+    def _follow(self, seq: int, digest: bytes, link: bytes) -> Iterator[tuple[int, Problem]]:
+        """Check the chain of another site's log: in the last row of each segment, in no other."""
+        if self._statement is None:
+            expected = NO_CHAIN
+        else:
+            self._chain = chain(self._chain, digest)
+            expected = self._chain if seq == self._statement.end - 1 else NO_CHAIN
+        if link != expected:
+            yield seq, Problem.CHAIN
 
     def finish(self) -> Iterator[tuple[int, Problem]]:
         """Report segments that reach beyond the operations."""
@@ -241,9 +278,10 @@ class _Segments:
                 self._problems.append((first, Problem.SEGMENT))
                 continue
             named = (statement.origin, first, statement.first, statement.previous)
-            if named != (self._origin.origin, self._next, self._next, self._previous):
+            place = (self._origin.origin, self._next, self._next, self._previous)
+            if named != place or self._origin.is_partial:
                 self._problems.append((first, Problem.SEGMENT))
-            if not _is_signed(self._origin.verify_key, data, signature):
+            if not segments.is_signed(self._origin.verify_key, data, signature):
                 self._problems.append((first, Problem.SIGNATURE))
             self._next, self._previous = statement.end, segments.digest(data)
             return statement
@@ -395,8 +433,9 @@ def _subject(reader: Reader, number: int, index: int) -> int:
 class _Views:
     """The rows of FEED, TIMELINE and HEAD that the operations seen so far account for."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, lane_of: LaneOf | None) -> None:
         self._reader = reader
+        self._lane_of = lane_of
         self._heads: dict[int, FeedHead] = {}
         self._feed_rows = 0
         self._timeline_rows = 0
@@ -407,8 +446,13 @@ class _Views:
         self._unknown += 1
 
     def step(self, op: Op) -> Iterator[Problem]:
-        """Compare one operation's rows."""
-        self._heads[op.feed] = self._heads.get(op.feed, feeds.EMPTY).after(op.pos, op.key)
+        """Compare one operation's rows; one that is quarantined has none."""
+        if self._lane_of is not None and op.lane != self._lane_of(op):
+            yield Problem.LANE
+        if op.is_quarantined:
+            return
+        before = self._heads.get(op.feed, feeds.EMPTY)
+        self._heads[op.feed] = before.after(op.pos, feeds.believed_key(op))
         self._feed_rows += 1
         key, value = feeds.feed_row(op)
         if self._reader.get(key) != value:
@@ -437,11 +481,3 @@ class _Views:
             found_rows = sum(1 for _ in self._reader.range(*layout.span()))
             if found_rows > expected_rows + self._unknown:
                 yield Problem.SURPLUS
-
-
-def _is_signed(verify_key: bytes, statement: bytes, signature: bytes) -> bool:
-    try:
-        VerifyKey(verify_key).verify(segments.signed_bytes(statement), signature)
-    except (BadSignatureError, ValueError):
-        return False
-    return True

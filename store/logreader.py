@@ -6,19 +6,18 @@ Needs no writer: the checks of a stopped server read through it as well.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from heapq import merge
-from operator import attrgetter
 from typing import ClassVar
 
 from store import envelope as envelopes
-from store import ops
+from store import ops, order
 from store import origins as origin_rows
 from store.engine.contract import Reader
 from store.errors import IntegrityError, PartGoneError, StoreError
-from store.ids import OpId, Origin
+from store.ids import OpId, Origin, Stream
 from store.ops import Entry, Op, Remnant
 from store.origins import OriginRow
-from store.records import Parts, PartState, Record
+from store.records import AHEAD, TIMELINE, Parts, PartState, Record, lane_of
+from store.shipping import Shipment
 from store.skeleton import Skeleton, op_hash
 from store.streams import Streams, feed_stream
 from store.tables import LOG
@@ -54,6 +53,14 @@ class LogReader:
         """The origins in this log by their local number (a copy)."""
         return dict(self._origins)
 
+    def is_own(self, origin: int) -> bool:
+        """Tell whether an origin's number stands for an incarnation of this site."""
+        return self._origins[origin].is_own
+
+    def number_of(self, origin: Origin) -> int | None:
+        """Return an origin's local number, None when nothing of it is known here."""
+        return self._numbers.get(origin)
+
     def find(self, reader: Reader, op_id: OpId) -> tuple[int, int] | None:
         """Return (origin number, seq) of an operation in this log, or None."""
         number = self._numbers.get(Origin(op_id.node, op_id.incarnation))
@@ -86,9 +93,24 @@ class LogReader:
             yield self.entry(reader, origin, record)
 
     def replay(self, reader: Reader) -> Iterator[Entry]:
-        """Yield every operation of every origin in the order applied here, as ``scan`` does."""
-        scans = (self.scan(reader, number) for number in list(self._origins))
-        return merge(*scans, key=attrgetter("pos"))
+        """Yield every operation of every origin in the order applied here, as ``scan`` does.
+
+        Those of other sites all came after the index of the order was begun.
+        """
+        start = order.start(reader)
+        own = [number for number, row in sorted(self._origins.items()) if row.is_own]
+        for number in own:
+            for entry in self.scan(reader, number):
+                if start is not None and entry.pos >= start:
+                    break
+                yield entry
+        if start is None:
+            return
+        for row in order.after(reader, start - 1):
+            value = reader.get(LOG.key(row.origin, row.seq))
+            if value is None:
+                raise IntegrityError("the order names an operation that the log does not have")
+            yield self.entry(reader, row.origin, Record.unpack(value))
 
     def records(
         self, reader: Reader, origin: int, first: int = 1, last: int | None = None
@@ -115,6 +137,46 @@ class LogReader:
             record.envelope_state,
         )
 
+    def lane(
+        self, reader: Reader, origin: int, lane: int, after: int, most_rows: int
+    ) -> Iterator[tuple[int, Record]]:
+        """Yield (seq, row) of an origin's operations of one lane behind ``after``, nothing opened.
+
+        Looks at ``most_rows`` rows at most, of which those of other lanes cost little. Raises
+        ``FormatError``.
+        """
+        span = LOG.key(origin, after + 1), LOG.span(origin)[1]
+        for key, value in reader.range(*span, limit=most_rows):
+            if lane_of(value) == lane:
+                yield LOG.columns(key)[1], Record.unpack(value)
+
+    def ship(self, reader: Reader, origin: int, record: Record) -> Shipment:
+        """Return an operation as it leaves for another site, with all of it that is here.
+
+        Raises ``IntegrityError`` or ``FormatError`` for a row that does not open, and
+        ``PartGoneError`` when its key went since the row was read.
+        """
+        digest, bones = op_hash(record.skeleton), Skeleton.unpack(record.skeleton)
+        op_class, seq = bones.op_class, bones.id.seq
+        if bones.id[:2] != self._origins[origin].origin:
+            raise IntegrityError("an operation under another origin's number")
+        if record.envelope_state is not PartState.PRESENT:
+            return Shipment(
+                seq, op_class, None, b"", b"", None, bones.envelope_commit, bones.body_commit
+            )
+        salt, envelope, body = self.parts(reader, record, digest)
+        return Shipment(
+            seq,
+            op_class,
+            self._stream(record),
+            salt,
+            envelope,
+            body,
+            body_commit=bones.body_commit if body is None else b"",
+            in_timeline=record.flags & TIMELINE != 0,
+            is_ahead=record.flags & AHEAD != 0,
+        )
+
     def parts(self, reader: Reader, record: Record, digest: bytes) -> Parts:
         """Open the sealing of a row whose op_hash is ``digest``; raises as ``read`` does."""
         plaintext = self._vault.unseal(reader, record.locator, record.sealed, digest)
@@ -128,9 +190,7 @@ class LogReader:
         self, origin: int, record: Record, skeleton: Skeleton, digest: bytes, parts: Parts
     ) -> Op:
         """Put an opened row together; raises ``IntegrityError`` or ``FormatError``."""
-        stream = self._streams.stream(record.locator.stream)
-        if stream is None:
-            raise IntegrityError("an operation of a stream without a name")
+        stream = self._stream(record)
         envelope = envelopes.decode(parts.envelope)
         named = feed_stream(stream, envelope.conversation)
         feed = record.locator.stream if named is stream else self._streams.pseudonym(named)
@@ -149,3 +209,9 @@ class LogReader:
             record.pos,
             record.flags,
         )
+
+    def _stream(self, record: Record) -> Stream:
+        stream = self._streams.stream(record.locator.stream)
+        if stream is None:
+            raise IntegrityError("an operation of a stream without a name")
+        return stream

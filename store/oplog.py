@@ -6,41 +6,56 @@ segment that closes, gets its leaf in the ledger there too. What is kept in memo
 rows goes back with a rollback. ``pos`` counts the operations applied in this store and
 keeps growing when the site takes a new incarnation; clients are told the incarnation.
 
-    META row "log"
-    offset  size  type   meaning
-    0       1     u8     version: 1
-    1       4     u32    number of the origin that is appended to
-    5       8     u64    newest hybrid logical time used
+What other sites made is received likewise, under its own origin's number and the next ``pos``
+here (``store.arrivals``).
 """
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
 
-from store import canonical, feeds, hlc, ledger, logcheck, ops, records, segments, skeleton
+from store import (
+    arrivals,
+    attestation,
+    canonical,
+    feeds,
+    hlc,
+    ledger,
+    logcheck,
+    ops,
+    order,
+    records,
+    segments,
+    shipping,
+    skeleton,
+)
 from store import envelope as envelopes
 from store import origins as origin_rows
+from store.arrivals import Arrival
+from store.attestation import Prefix
 from store.engine.contract import Reader
 from store.engine.txn import Txn
 from store.envelope import Envelope
-from store.errors import FormatError, IntegrityError, LimitError
+from store.errors import EquivocationError, IntegrityError, LimitError
 from store.fence import Breach, Fence
+from store.heads import META_KEY, LogMeta, last_row
 from store.ids import ID_BYTES, OpId, Origin, Stream, StreamKind
 from store.ledger import LeafKind, Ledger, Reference
 from store.limits import BODY_BYTES
-from store.logcheck import Finding
+from store.logcheck import Finding, LaneOf
 from store.logreader import LogReader, UnknownOpError
 from store.ops import Draft, Entry, Op, Remnant
-from store.origins import OriginRow
+from store.order import Placed
+from store.origins import UNKNOWN_KEY, OriginRow
 from store.ports import Entropy
 from store.records import Record
 from store.segments import OpenSegment, Sign, Statement
+from store.shipping import Shipment
 from store.skeleton import CHAIN_START, OpClass
 from store.streams import Streams, feed_stream
-from store.tables import LOG, ORIGIN, SEGMENT, TENANT, meta_key
+from store.tables import LOG, ORIGIN, SEGMENT, TENANT
 from store.vault import Vault
 
 __all__ = [
@@ -55,9 +70,6 @@ __all__ = [
     "UnknownOpError",
 ]
 
-_META = meta_key("log")
-_META_ROW = struct.Struct(">BIQ")
-_META_VERSION = 1
 _INC_BYTES = 8
 
 
@@ -110,7 +122,8 @@ class OpLog(LogReader):
         self._ledger = Ledger(0)
         self._limit = 0
         self._batch_seq = 0
-        self._saved_t = -1
+        self._keeps_order = False
+        self._saved = (-1, -1)
 
     @classmethod
     def create(
@@ -153,6 +166,7 @@ class OpLog(LogReader):
         log = cls(vault, streams, fence, entropy, sign, origin_rows.load(txn))
         log._adopt(txn)
         log._adopt_ledgers(txn)
+        log._keeps_order = order.start(txn) is not None
         log.breach = fence.breach(log._origin, log._tip.seq)
         if log.breach is not None:
             log.renew(txn)
@@ -168,6 +182,11 @@ class OpLog(LogReader):
     def node(self) -> bytes:
         """This site's NodeId."""
         return self._origin.node
+
+    @property
+    def own(self) -> Origin:
+        """This site with its present incarnation."""
+        return self._origin
 
     @property
     def ledger(self) -> Ledger:
@@ -205,7 +224,15 @@ class OpLog(LogReader):
         digest = skeleton.op_hash(bones)
         stream = draft.stream or Stream(StreamKind.CONVERSATION, digest[:ID_BYTES])
         pseudonym = self._streams.ensure(txn, stream, now_ms)
-        flags = records.TIMELINE if _is_in_timeline(draft) else 0
+        flags = records.lane_flags(draft.lane)
+        if ops.is_in_timeline(
+            draft.stream,
+            draft.op_class,
+            draft.conversation,
+            draft.target,
+            asks=draft.in_timeline,
+        ):
+            flags |= records.TIMELINE
         op = ops.build(
             op_id,
             self._number,
@@ -230,20 +257,111 @@ class OpLog(LogReader):
             reference = Reference(LeafKind.OP, self._number, seq)
             self._ledger.append(txn, ledger.leaf_for_op(digest), reference)
         self._advance(txn, _Tip(seq, chain, op.t, op.pos), digest, now_ms)
+        if self._keeps_order:
+            order.put(txn, Placed(op.pos, op.origin, seq, op.lane, op.feed))
         return op
 
+    def keep_order(self, txn: Txn) -> None:
+        """Index the log by position from here on; see ``store.order``. Idempotent."""
+        if not self._keeps_order:
+            order.begin(txn, self._tip.pos + 1)
+            txn.on_rollback(partial(setattr, self, "_keeps_order", False))
+            self._keeps_order = True
+
+    def add_origin(
+        self, txn: Txn, origin: Origin, verify_key: bytes = UNKNOWN_KEY, *, is_whole: bool
+    ) -> int:
+        """Return the local number of another site's origin, giving it one if needed.
+
+        ``is_whole``: all of it comes here, and ``verify_key`` (Ed25519, 32 bytes) proves it; else
+        somebody vouches for what comes. Raises ``IntegrityError`` when it is known as another.
+        """
+        row = OriginRow(origin, verify_key, is_own=False, is_partial=not is_whole)
+        known = self._numbers.get(origin)
+        if known is not None:
+            if self._origins[known] != row:
+                raise IntegrityError("an origin is known with another key or purpose")
+            return known
+        self.keep_order(txn)
+        number = max(self._origins) + 1
+        txn.put(ORIGIN.key(number), row.pack())
+        txn.on_rollback(partial(self._forget_origin, number, origin))
+        self._origins[number] = row
+        self._numbers[origin] = number
+        return number
+
+    def receive(
+        self,
+        txn: Txn,
+        number: int,
+        shipment: Shipment,
+        *,
+        retention_class: int,
+        now_ms: int,
+        lane: int,
+        is_quarantined: bool = False,
+        late: bool = False,
+    ) -> Entry | None:
+        """Log an operation of another site's origin; O(1). None when it brings nothing new.
+
+        The caller decides class, lane (0 to 3) and quarantine by ``shipping.envelope_of``. A row
+        that is here already keeps its lane and position; its dropped parts are filled in. Raises
+        ``FormatError`` for a shipment that no site makes, ``EquivocationError`` for one that is
+        another operation than the one here, ``IntegrityError`` for an origin of this site, and
+        what engine and vault raise; then the caller rolls back.
+        """
+        origin = self._foreign(number)
+        bones, digest = shipping.bones(origin.origin, shipment)
+        value = txn.get(LOG.key(number, shipment.seq))
+        known = None if value is None else Record.unpack(value)
+        if known is not None and known.skeleton != bones:
+            raise EquivocationError("two operations of one name")
+        if known is not None and not arrivals.brings_news(known, shipment):
+            return None
+        arrival = Arrival(
+            number,
+            origin,
+            shipment,
+            bones,
+            digest,
+            known,
+            self._tip.pos + 1 if known is None else known.pos,
+            retention_class,
+            now_ms,
+            lane,
+            is_quarantined,
+            late,
+        )
+        envelope = shipping.envelope_of(shipment)
+        self._observe(txn, arrival, envelope)
+        if envelope is None:
+            entry: Entry = arrivals.log_bare(txn, arrival)
+        else:
+            entry = arrivals.log(txn, self._vault, self._streams, arrival, envelope)
+        feed = entry.feed if isinstance(entry, Op) and not is_quarantined else 0
+        order.put(txn, Placed(entry.pos, number, shipment.seq, lane, feed))
+        return entry
+
+    def attest(self, txn: Txn, number: int, statement_row: bytes) -> bool:
+        """Prove a closed segment of a whole origin; see ``store.attestation``."""
+        origin = self._foreign(number)
+        if not origin.is_whole:
+            raise IntegrityError("nothing proves an origin of which only a part comes")
+        return attestation.attest(txn, number, origin, statement_row)
+
     def before_commit(self, txn: Txn, now_ms: int) -> None:
-        """Finish a batch: close a due segment, note the newest time. Once for each batch.
+        """Finish a batch: close a due segment, note newest time and position. Once for each batch.
 
         What was appended up to here counts as durable from the next batch on, unless this
         transaction is rolled back.
         """
         self.close_due_segment(txn, now_ms)
-        if self._tip.t != self._saved_t:
-            txn.put(_META, _META_ROW.pack(_META_VERSION, self._number, self._tip.t))
-            txn.on_rollback(partial(self._undo_batch, self._batch_seq, self._saved_t))
+        present = (self._tip.t, self._tip.pos)
+        if present != self._saved:
+            txn.put(META_KEY, LogMeta(self._number, *present).pack())
+            txn.on_rollback(partial(self._undo_batch, self._batch_seq, self._saved))
             self._batch_seq = self._tip.seq
-            self._saved_t = self._tip.t
+            self._saved = present
 
     def is_segment_due(self, now_ms: int) -> bool:
         """Tell whether the open segment should be closed even if nothing else is to be done."""
@@ -273,9 +391,19 @@ class OpLog(LogReader):
         self._fence.stop(self._tip.seq)
         self._limit = 0
 
-    def verify(self, reader: Reader) -> Iterator[Finding]:
+    def prefix(self, reader: Reader, number: int) -> Prefix:
+        """Return how far an origin is here without a hole, and its hash chain there.
+
+        One seek for an origin of this site; for others see ``store.attestation``.
+        """
+        if self._origins[number].is_own:
+            seq, last = last_row(reader, number)
+            return Prefix(seq, last.chain if last else CHAIN_START)
+        return attestation.prefix(reader, number)
+
+    def verify(self, reader: Reader, lane_of: LaneOf | None = None) -> Iterator[Finding]:
         """Yield everything in the log that contradicts itself; see ``store.logcheck``."""
-        return logcheck.verify(self, reader)
+        return logcheck.verify(self, reader, lane_of)
 
     def _feed(self, txn: Txn, draft: Draft, now_ms: int) -> int:
         """Return the pseudonym of the feed, 0 for a conversation that begins here."""
@@ -316,8 +444,26 @@ class OpLog(LogReader):
         del segment.hashes[count:]
         self._tip, self._open = tip, segment
 
-    def _undo_batch(self, batch_seq: int, saved_t: int) -> None:
-        self._batch_seq, self._saved_t = batch_seq, saved_t
+    def _undo_batch(self, batch_seq: int, saved: tuple[int, int]) -> None:
+        self._batch_seq, self._saved = batch_seq, saved
+
+    def _foreign(self, number: int) -> OriginRow:
+        origin = self._origins[number]
+        if origin.is_own:
+            raise IntegrityError("a site's own operations do not come from another")
+        return origin
+
+    def _observe(self, txn: Txn, arrival: Arrival, envelope: Envelope | None) -> None:
+        """Take the arrival's position, and its time as far as that is believed."""
+        tip, now_ms = self._tip, arrival.now_ms
+        t = tip.t
+        if envelope and not arrivals.is_ahead(envelope, arrival.shipment, now_ms):
+            t = hlc.observe(t, envelope.t, now_ms)
+        txn.on_rollback(partial(self._undo, tip, self._open, len(self._open.hashes)))
+        self._tip = tip._replace(t=t, pos=max(tip.pos, arrival.pos))
+
+    def _forget_origin(self, number: int, origin: Origin) -> None:
+        del self._origins[number], self._numbers[origin]
 
     def _reserve(self, seq: int) -> None:
         if self._fence.origin != self._origin:
@@ -333,17 +479,18 @@ class OpLog(LogReader):
         row = OriginRow(origin, verify_key, is_own=True)
         self._fence.start(origin)
         txn.put(ORIGIN.key(number), row.pack())
-        txn.put(_META, _META_ROW.pack(_META_VERSION, number, self._tip.t))
+        present = (self._tip.t, self._tip.pos)
+        txn.put(META_KEY, LogMeta(number, *present).pack())
         before = (self._number, self._origin, self._tip, self._open, self._ledger)
         txn.on_rollback(partial(self._undo_begin, number, *before))
-        txn.on_rollback(partial(self._undo_batch, self._batch_seq, self._saved_t))
+        txn.on_rollback(partial(self._undo_batch, self._batch_seq, self._saved))
         self._origins[number] = row
         self._numbers[origin] = number
         self._number, self._origin = number, origin
         self._tip = _Tip(0, CHAIN_START, self._tip.t, self._tip.pos)
         self._open = OpenSegment(origin, 1, segments.FIRST_PREVIOUS)
         self._ledger = Ledger(number)
-        self._batch_seq, self._saved_t = 0, self._tip.t
+        self._batch_seq, self._saved = 0, present
         self._limit = 0
 
     def _undo_begin(
@@ -362,21 +509,13 @@ class OpLog(LogReader):
 
     def _adopt(self, reader: Reader) -> None:
         """Take up the log where its rows end."""
-        meta = reader.get(_META)
-        if meta is None:
-            raise IntegrityError("the store has no log")
-        if len(meta) != _META_ROW.size or meta[0] != _META_VERSION:
-            raise FormatError("a log of another version")
-        _version, self._number, t = _META_ROW.unpack(meta)
+        self._number, t, pos = LogMeta.read(reader)
         if self._number not in self._origins:
             raise IntegrityError("the log's own origin has no row")
         self._origin = self._origins[self._number].origin
-        last = _last(reader, self._number)
-        seq, chain = (last[0], last[1].chain) if last else (0, CHAIN_START)
-        ends = (_last(reader, number) for number in self._origins)
-        pos = max((end[1].pos for end in ends if end), default=0)
-        self._tip = _Tip(seq, chain, t, pos)
-        self._batch_seq, self._saved_t = seq, t
+        seq, last = last_row(reader, self._number)
+        self._tip = _Tip(seq, last.chain if last else CHAIN_START, t, pos)
+        self._batch_seq, self._saved = seq, (t, pos)
         self._open = self._reopen_segment(reader)
 
     def _adopt_ledgers(self, txn: Txn) -> None:
@@ -396,22 +535,6 @@ class OpLog(LogReader):
         for _seq, record in self.records(reader, self._number, segment.first):
             segment.append(skeleton.op_hash(record.skeleton), now_ms=0)
         return segment
-
-
-def _last(reader: Reader, number: int) -> tuple[int, Record] | None:
-    """Return the last seq and row of an origin."""
-    for key, value in reader.range(*LOG.span(number), reverse=True, limit=1):
-        return LOG.columns(key)[1], Record.unpack(value)
-    return None
-
-
-def _is_in_timeline(draft: Draft) -> bool:
-    """Tell whether readers of the conversation see the operation as an entry of its own."""
-    in_conversation = (
-        draft.stream is None or draft.conversation or draft.stream.kind is StreamKind.CONVERSATION
-    )
-    is_root = draft.op_class is OpClass.MESSAGE and not draft.target
-    return bool(in_conversation and (is_root or draft.in_timeline))
 
 
 def _random_incarnation(entropy: Entropy) -> int:

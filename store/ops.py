@@ -6,8 +6,17 @@ import msgspec
 
 from store import hlc
 from store.envelope import Envelope
-from store.ids import OpId, Stream
-from store.records import LATE, TIMELINE, PartState
+from store.ids import OpId, Stream, StreamKind
+from store.records import (
+    AHEAD,
+    LANE,
+    LANE_SHIFT,
+    LATE,
+    QUARANTINED,
+    SHOWN,
+    TIMELINE,
+    PartState,
+)
 from store.skeleton import OpClass
 
 
@@ -19,7 +28,8 @@ class Draft(msgspec.Struct, frozen=True, gc=False):
     empty). ``actor``, ``device`` and ``conversation`` are 16 bytes or empty, ``target`` is
     the packed OpId of the root message or empty, ``body`` is canonical bytes or empty.
     ``counter`` is the device's message number, 0 for none. ``in_timeline`` puts an operation
-    into its conversation's timeline that would not be there as a root message anyway.
+    into its conversation's timeline that would not be there as a root message anyway. ``lane``
+    (0 to 3) says in which lane it leaves the site.
     """
 
     kind: int
@@ -34,6 +44,7 @@ class Draft(msgspec.Struct, frozen=True, gc=False):
     body: bytes = b""
     seen: int = 0
     in_timeline: bool = False
+    lane: int = 0
 
     def __repr__(self) -> str:
         return f"<Draft of kind {self.kind}>"
@@ -45,7 +56,9 @@ class Op(msgspec.Struct, frozen=True, gc=False):
     ``origin`` is the local number of its origin; ``pseudonym`` stands for ``stream``, ``feed``
     for the stream whose FEED and HEAD rows it is in: its conversation's, else its own.
     ``t``, ``floor`` and ``key`` are hybrid logical times, ``received_ms`` is Unix time.
-    ``body`` is None once it is gone; its canonical bytes may also be empty.
+    ``body`` is None once it is gone; its canonical bytes may also be empty. One that
+    ``is_quarantined`` has no effect; one that ``is_ahead`` is kept out of the timeline, and its
+    key is not believed.
     """
 
     id: OpId
@@ -70,6 +83,9 @@ class Op(msgspec.Struct, frozen=True, gc=False):
     received_ms: int
     in_timeline: bool
     late: bool
+    lane: int = 0
+    is_quarantined: bool = False
+    is_ahead: bool = False
 
     def __repr__(self) -> str:
         return f"<Op {self.origin}/{self.id.seq} of kind {self.kind}>"
@@ -127,6 +143,22 @@ def build(
         op_hash,
         pos,
         hlc.millis(t),
-        flags & TIMELINE != 0,
+        flags & SHOWN == TIMELINE,
         flags & LATE != 0,
+        (flags & LANE) >> LANE_SHIFT,
+        flags & QUARANTINED != 0,
+        flags & AHEAD != 0,
     )
+
+
+def is_in_timeline(
+    stream: Stream | None, op_class: OpClass, conversation: bytes, target: bytes, *, asks: bool
+) -> bool:
+    """Tell whether readers of the conversation see an operation as an entry of its own.
+
+    ``stream`` is None for the conversation that it creates; ``asks`` when it is to be seen though
+    it is no root message.
+    """
+    in_conversation = stream is None or conversation or stream.kind is StreamKind.CONVERSATION
+    is_root = op_class is OpClass.MESSAGE and not target
+    return bool(in_conversation and (is_root or asks))

@@ -6,14 +6,18 @@ offset  size  type   meaning
 1       2     u16    tenant
 3       1     u8     suite of the sealing (0 when nothing is sealed any more)
 4       1     u8     states: envelope in the high four bits, body in the low four
-5       1     u8     flags: 1 in the timeline, 2 late
+5       1     u8     flags: 1 in the timeline, 2 late, 4 and 8 the lane, 16 quarantined, 32 ahead
 6       98    bytes  skeleton
-104     32    bytes  hash chain up to this operation
+104     32    bytes  hash chain up to this operation; zero where it is not kept (below)
 136     8     u64    pos
 144     8     u64    stream pseudonym of the sealing
 152     4     u32    epoch of the sealing
 156     2     u16    index of the sealing
 158     n     bytes  sealed part; empty once the envelope is gone
+
+Operations of other sites do not arrive in the order of their numbers. Their rows have no chain,
+except the last row of each segment that has been attested. Where not even the envelope has come,
+nothing is sealed and the pseudonym is 0.
 
 Sealed plaintext
 offset  size  type   meaning
@@ -43,8 +47,21 @@ HEADER_BYTES = 158
 # arithmetic on enum flags is slow and this is the hot path.
 TIMELINE = 1
 LATE = 2
+LANE = 4 | 8
+"""The lane in which it leaves the site, 0 to 3; shifted by ``LANE_SHIFT``."""
+LANE_SHIFT = 2
+QUARANTINED = 16
+"""Logged and without any effect: in no feed, no timeline, no view."""
+AHEAD = 32
+"""Its time was ahead of the clock here: not believed, and kept out of the timeline."""
+
+SHOWN = TIMELINE | QUARANTINED | AHEAD
+"""Flags that decide about a TIMELINE row: there is one when of these only ``TIMELINE`` is set."""
+
+_FLAGS = TIMELINE | LATE | LANE | QUARANTINED | AHEAD
 
 _HEADER = struct.Struct(f">BHBBB{SKELETON_BYTES}s32sQQIH")
+_FLAGS_OFFSET = 5
 _SKELETON_OFFSET = 6
 _PLAIN = struct.Struct(">B16sI")
 _WHOLE = 1
@@ -74,6 +91,24 @@ class Record(NamedTuple):
     locator: Locator
     sealed: bytes
 
+    @property
+    def lane(self) -> int:
+        """The lane in which the operation leaves this site."""
+        return (self.flags & LANE) >> LANE_SHIFT
+
+    def pack(self) -> bytes:
+        """Return the row's value."""
+        part_states = states(self.envelope_state, self.body_state)
+        return pack(
+            self.flags,
+            self.skeleton,
+            self.chain,
+            self.pos,
+            self.locator,
+            self.sealed,
+            part_states,
+        )
+
     @classmethod
     def unpack(cls, data: bytes) -> Record:
         """Read a row; raises ``FormatError`` when it is not one this build knows."""
@@ -85,7 +120,7 @@ class Record(NamedTuple):
         except (struct.error, KeyError):
             raise FormatError("not a log record") from None
         sealed = data[HEADER_BYTES:]
-        if version != VERSION or tenant != TENANT or flags > TIMELINE | LATE:
+        if version != VERSION or tenant != TENANT or flags & ~_FLAGS:
             raise FormatError("a log record of another version or tenant")
         if (sealed[0] if sealed else 0) != suite:
             raise FormatError("a log record whose suite is not its sealing's")
@@ -107,15 +142,47 @@ def skeleton_of(data: bytes) -> bytes:
     return data[_SKELETON_OFFSET : _SKELETON_OFFSET + SKELETON_BYTES]
 
 
+def lane_flags(lane: int) -> int:
+    """Return the flags that say a lane; raises ``ValueError`` unless it is 0 to 3."""
+    flags = lane << LANE_SHIFT
+    if flags & ~LANE:
+        raise ValueError("malformed")
+    return flags
+
+
+def lane_of(data: bytes) -> int:
+    """Return the lane in a row, and look at nothing else of it.
+
+    Raises ``FormatError`` when it is not one this build knows.
+    """
+    if len(data) < HEADER_BYTES or data[0] != VERSION:
+        raise FormatError("not a log record")
+    return (data[_FLAGS_OFFSET] & LANE) >> LANE_SHIFT
+
+
+def states(envelope: PartState, body: PartState) -> int:
+    """Return what a row says of both parts."""
+    return envelope << 4 | body
+
+
+ALL_PRESENT = states(PartState.PRESENT, PartState.PRESENT)
+
+
 def pack(
-    flags: int, skeleton: bytes, chain: bytes, pos: int, locator: Locator, sealed: bytes
+    flags: int,
+    skeleton: bytes,
+    chain: bytes,
+    pos: int,
+    locator: Locator,
+    sealed: bytes,
+    part_states: int = ALL_PRESENT,
 ) -> bytes:
-    """Return the row of an operation whose parts are all present."""
+    """Return the row of an operation; nothing sealed is ``b""``."""
     head = _HEADER.pack(
         VERSION,
         TENANT,
-        sealed[0],
-        _ALL_PRESENT,
+        sealed[0] if sealed else 0,
+        part_states,
         flags,
         skeleton,
         chain,
@@ -135,20 +202,9 @@ def repack(
     sealed: bytes,
 ) -> bytes:
     """Return a row again with other states and sealing; nothing sealed is ``b""``."""
-    head = _HEADER.pack(
-        VERSION,
-        TENANT,
-        sealed[0] if sealed else 0,
-        envelope_state << 4 | body_state,
-        record.flags,
-        record.skeleton,
-        record.chain,
-        record.pos,
-        locator.stream,
-        locator.epoch,
-        locator.index,
-    )
-    return head + sealed
+    return record._replace(
+        envelope_state=envelope_state, body_state=body_state, locator=locator, sealed=sealed
+    ).pack()
 
 
 class Parts(NamedTuple):
@@ -193,4 +249,3 @@ def envelope_only(envelope_salt: bytes, envelope: bytes) -> bytes:
 
 
 _STATES = {int(state): state for state in PartState}
-_ALL_PRESENT = PartState.PRESENT << 4 | PartState.PRESENT

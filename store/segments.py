@@ -21,6 +21,9 @@ from collections.abc import Callable
 from hashlib import sha256
 from typing import NamedTuple
 
+from nacl.exceptions import BadSignatureError
+from nacl.signing import VerifyKey
+
 from store import merkle
 from store.errors import FormatError
 from store.ids import Origin
@@ -79,6 +82,15 @@ def digest(statement: bytes) -> bytes:
 def signed_bytes(statement: bytes) -> bytes:
     """Return what the signature of a statement covers."""
     return _DOMAIN + statement
+
+
+def is_signed(verify_key: bytes, statement: bytes, signature: bytes) -> bool:
+    """Tell whether a statement bears the signature of an Ed25519 key."""
+    try:
+        VerifyKey(verify_key).verify(signed_bytes(statement), signature)
+    except (BadSignatureError, ValueError):
+        return False
+    return True
 
 
 def split_row(value: bytes) -> tuple[bytes, bytes]:

@@ -12,6 +12,9 @@ local pseudonyms, positions and times only, never an id that is known outside th
     LEDGER        origin u32, level u8, index u64                tree node; see ``store.ledger``
     CHECKPOINT    origin u32, size u64                           key of the day, signed note
     SCOPE         run u64, piece u32                             32 bytes for each part destroyed
+    CURSOR        origin u32 (0: the peer), lane u8              newest number applied u64
+    ORDER         pos u64                                        where it is, lane, feed
+    HISTORY       stream u64                                     what is to be asked for u64
     STREAM        stream u64                                     sealed stream identity
     TREE          class u16                                      tree u32, next slot u64
     FOREST        tree u32, level u8, index u48                  126 child keys, sealed
@@ -51,6 +54,9 @@ class Table(IntEnum):
     LEDGER = 0x13
     CHECKPOINT = 0x14
     SCOPE = 0x15
+    CURSOR = 0x16
+    ORDER = 0x17
+    HISTORY = 0x18
     STREAM = 0x20
     TREE = 0x21
     FOREST = 0x22
@@ -131,6 +137,9 @@ SEGMENT = Layout(Table.SEGMENT, "I", "Q")
 LEDGER = Layout(Table.LEDGER, "I", "B", "Q")
 CHECKPOINT = Layout(Table.CHECKPOINT, "I", "Q")
 SCOPE = Layout(Table.SCOPE, "Q", "I")
+CURSOR = Layout(Table.CURSOR, "I", "B")
+ORDER = Layout(Table.ORDER, "Q")
+HISTORY = Layout(Table.HISTORY, "Q")
 STREAM = Layout(Table.STREAM, "Q")
 TREE = Layout(Table.TREE, "H")
 FOREST = Layout(Table.FOREST, "I", "B", "6s")

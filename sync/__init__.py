@@ -1,1 +1,1 @@
-"""The site link: log shipping, leases and destruction receipts between sites; empty until then."""
+"""The site link: what travels between sites, in which order, and how."""

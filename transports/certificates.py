@@ -17,6 +17,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
@@ -178,6 +179,64 @@ def issue_leaf(
     )
 
 
+def issue_client(
+    ca_key: ec.EllipticCurvePrivateKey,
+    ca_certificate: x509.Certificate,
+    public_key: bytes,
+    name: str,
+    now: datetime,
+    serial_entropy: bytes,
+    lifetime: timedelta = LEAF_LIFETIME,
+) -> x509.Certificate:
+    """Return a client's certificate under the internal CA, for an Ed25519 key that it holds.
+
+    Args:
+        ca_key: the CA's key.
+        ca_certificate: the CA's certificate; the new one never outlives it.
+        public_key: the client's Ed25519 public key (32 bytes).
+        name: the one host name in it.
+        now: the time of issue.
+        serial_entropy: 16 bytes.
+        lifetime: from ``now`` on.
+    """
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    builder = _builder(
+        subject,
+        ca_certificate.subject,
+        Ed25519PublicKey.from_public_bytes(public_key),
+        ca_key.public_key(),
+        serial_entropy,
+    )
+    lifetime = min(lifetime, ca_certificate.not_valid_after_utc - now)
+    client_only = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
+    return (
+        _valid(builder, now, lifetime)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_usage(certificates=False), critical=True)
+        .add_extension(client_only, critical=False)
+        .add_extension(x509.SubjectAlternativeName(_alternatives([name])), critical=False)
+        .sign(ca_key, hashes.SHA256(), ecdsa_deterministic=True)
+    )
+
+
+def client_identity(seed: bytes, certificate: x509.Certificate) -> Identity:
+    """Return what a client with this Ed25519 seed presents: its key and its certificate.
+
+    Raises:
+        CertificateError: the certificate is of another key.
+    """
+    key = Ed25519PrivateKey.from_private_bytes(seed)
+    if _public_der(key) != certificate.public_key().public_bytes(*_SPKI):
+        raise CertificateError("the certificate is of another key")
+    pem = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    names = _names(certificate)
+    return Identity(pem, certificate_pem(certificate), certificate.not_valid_after_utc, names)
+
+
 def load_identity(chain_pem: bytes, key_pem: bytes, now: datetime) -> Identity:
     """Return the identity in an administrator's own files.
 
@@ -256,7 +315,7 @@ def _alternatives(names: Sequence[str]) -> list[x509.GeneralName]:
 def _builder(
     subject: x509.Name,
     issuer: x509.Name,
-    key: ec.EllipticCurvePublicKey,
+    key: ec.EllipticCurvePublicKey | Ed25519PublicKey,
     issuer_key: ec.EllipticCurvePublicKey,
     serial_entropy: bytes,
 ) -> x509.CertificateBuilder:

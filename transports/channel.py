@@ -292,6 +292,10 @@ class Channel:
         """Return the bytes that the system has not taken yet, in clear and encrypted."""
         return self._queued_bytes + len(self._sealed)
 
+    def peer_certificate(self) -> bytes | None:
+        """Return the certificate (DER) whose key the peer has proved to hold, None without one."""
+        return self._tls.getpeercert(binary_form=True) if self._tls is not None else None
+
     @property
     def is_blocked(self) -> bool:
         """Whether the socket took less than it was given, and has not caught up."""

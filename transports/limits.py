@@ -87,3 +87,13 @@ class Limits:
     """HTTP/2 control frames (resets, settings, pings, ...) a peer may send without a request."""
     http2_credit_per_request: int = 8
     """Control frames each completed request allows on top, up to ``http2_credit`` in all."""
+
+
+TUNNEL_WINDOW_BYTES = MIB
+"""Bytes of a stream between sites that may be on their way or wait for its reader."""
+
+TUNNEL_CREDIT = 200
+"""HTTP/2 control frames a site may send on such a stream without data."""
+
+TUNNEL_CREDIT_PER_DATA = 4
+"""Control frames that each frame of data, either way, allows on top, up to ``TUNNEL_CREDIT``."""

@@ -38,6 +38,9 @@ LISTEN_BACKLOG = 1_024
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """Errors of ``accept`` that concern the machine, not the newcomer."""
 
+Welcome = Callable[[Channel, bytes], Upper]
+"""Returns the layer above for a channel whose peer showed a certificate (DER)."""
+
 Log = Callable[[str, Mapping[str, str | int]], None]
 """Takes an event's stable name and its fields; never content."""
 
@@ -86,6 +89,7 @@ class Pump:
         log: takes what operators should know.
         woken: called in the turn after ``wake``.
         allowed_origins: browsers' origins served besides the host they connect to.
+        certified: welcomes peers with a certificate, which only some TLS contexts ask for.
         wall_seconds: the Unix time, for the Date header.
     """
 
@@ -99,6 +103,7 @@ class Pump:
         log: Log,
         woken: Callable[[], None],
         allowed_origins: Collection[str] = (),
+        certified: Welcome | None = None,
         wall_seconds: Callable[[], float] = time.time,
     ) -> None:
         self.now = 0.0
@@ -111,6 +116,7 @@ class Pump:
         self._log = log
         self._on_wake = woken
         self._allowed_origins = frozenset(allowed_origins)
+        self._certified = certified
         self._wall_seconds = wall_seconds
         self._date = (-1, "")
         self._bounds = Bounds(limits)
@@ -375,6 +381,9 @@ class Pump:
 
     def established(self, channel: Channel, protocol: str | None) -> Upper:
         """TLS is up with this ALPN protocol; return the layer above."""
+        certificate = channel.peer_certificate() if self._certified is not None else None
+        if self._certified is not None and certificate is not None:
+            return self._certified(channel, certificate)
         machine: HttpMachine
         if protocol == ALPN_HTTP2:
             from transports.http.http2 import Http2  # noqa: PLC0415 - 100 ms that most never need

@@ -30,6 +30,7 @@ from appliance.administration import (
     people,
     replicas,
     rooms,
+    sites,
 )
 from appliance.administration.contract import (
     Answer,
@@ -52,6 +53,7 @@ from appliance.disposal import commands as disposal_commands
 from appliance.disposal.prepare import PREPARED, prepare
 from appliance.messaging import commands as messaging_commands
 from appliance.operations import Signed
+from appliance.sites import commands as site_commands
 from store import reading
 from store.errors import StoreError
 from transports.wire.errors import Refusal
@@ -67,6 +69,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     **endings.OPERATIONS,
     **backups.OPERATIONS,
     **replicas.OPERATIONS,
+    **sites.OPERATIONS,
 }
 """What the peer's uid alone allows, by name."""
 
@@ -75,6 +78,7 @@ SIGNED: Final[Mapping[str, type[msgspec.Struct]]] = {
     **messaging_commands.REQUESTS,
     **disposal_commands.REQUESTS,
     **evidence.SIGNED,
+    **site_commands.REQUESTS,
 }
 """What a person must sign, by name: the command that is decided."""
 

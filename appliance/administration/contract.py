@@ -17,6 +17,7 @@ from appliance.site import Site
 from store.errors import StoreError
 from transports.http.pages import Readiness
 from transports.tls import LiveIdentity
+from transports.wire import schema
 from transports.wire.errors import CATALOGUE, Refusal, text
 
 
@@ -135,6 +136,16 @@ class Host(Protocol):
     @property
     def addresses(self) -> Iterable[str]:
         """Where clients connect, as HOST:PORT."""
+        ...
+
+    @property
+    def site_addresses(self) -> tuple[str, ...]:
+        """Where branches reach this headquarters, as HOST:PORT."""
+        ...
+
+    @property
+    def line(self) -> schema.Site | None:
+        """A branch's line to headquarters as people were told last; None at headquarters."""
         ...
 
     async def execute(self, actor: Actor, command: Any) -> Any:

@@ -53,7 +53,8 @@ def _now(host: Host) -> int:
     return host.site.ports.clock.wall_ms()
 
 
-def _user(person: Person, now_ms: int) -> dict[str, Any]:
+def _user(host: Host, person: Person) -> dict[str, Any]:
+    now_ms = _now(host)
     return {
         "person": person.id.hex(),
         "login": person.login,
@@ -61,6 +62,7 @@ def _user(person: Person, now_ms: int) -> dict[str, Any]:
         "unit": person.unit,
         "roles": sorted(person.roles),
         "state": person.state,
+        "site": host.site.core.sites.name_of(person.home),
         "enrolled": person.is_enrolled,
         "devices": len(person.live_devices(now_ms)),
     }
@@ -93,14 +95,14 @@ async def list_users(host: Host, arguments: ListUsers) -> Answer:
     people = (
         person for person in _chosen(host, "") if arguments.removed or person.state != REMOVED
     )
-    return {"users": [_user(person, _now(host)) for person in people]}
+    return {"users": [_user(host, person) for person in people]}
 
 
 async def show_user(host: Host, arguments: Who) -> Answer:
     """Show one person with devices and open invitations."""
     person = _person(host, arguments.who)
     return {
-        **_user(person, _now(host)),
+        **_user(host, person),
         "has_password": bool(person.verifier),
         "has_key": bool(person.public_key),
         "devices": list(_devices(host, [person])),

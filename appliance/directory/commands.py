@@ -27,12 +27,17 @@ class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CreatePerson(Command, frozen=True):
-    """Add a person; roles of officers are given afterwards, by a security officer."""
+    """Add a person; roles of officers are given afterwards, by a security officer.
+
+    ``site`` is the name of the branch where they will be at home, empty for headquarters. Who is
+    added at a branch is at home there.
+    """
 
     login: str
     name: str
     unit: str = ""
     roles: tuple[str, ...] = (MEMBER,)
+    site: str = ""
 
 
 class SetProfile(Command, frozen=True):
@@ -60,6 +65,13 @@ class SetState(Command, frozen=True):
     who: str
     state: str
     reason: str = ""
+
+
+class SetHome(Command, frozen=True):
+    """Let the person be at home at the branch of that name, or (empty) at headquarters."""
+
+    who: str
+    site: str = ""
 
 
 class ResetAccess(Command, frozen=True):
@@ -112,6 +124,7 @@ REQUESTS: Final[dict[str, type[Command]]] = {
     "person.roles": SetRoles,
     "person.state": SetState,
     "person.reset": ResetAccess,
+    "person.home": SetHome,
     "person.key": SetKey,
     "invite.create": CreateInvite,
     "invite.revoke": RevokeInvite,

@@ -14,6 +14,7 @@ DECISIONS: Final[dict[type, Callable[[Context, Any], Any]]] = {
     commands.SetProfile: decide_people.set_profile,
     commands.SetRoles: decide_people.set_roles,
     commands.SetState: decide_people.set_state,
+    commands.SetHome: decide_people.set_home,
     commands.ResetAccess: decide_people.reset_access,
     commands.CreateInvite: decide_access.create_invite,
     commands.RevokeInvite: decide_access.revoke_invite,

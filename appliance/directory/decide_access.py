@@ -33,6 +33,8 @@ from appliance.operations import (
     PersonKey,
     PersonPassword,
 )
+from appliance.sites.authority import require_home, require_lease
+from appliance.sites.lease import Act
 from store.ids import ID_BYTES
 from transports.wire import schema
 
@@ -40,10 +42,11 @@ PASSWORD_CHANGED = "the password was changed"  # noqa: S105 - a reason
 
 
 def create_invite(ctx: Context, command: CreateInvite) -> Invited:
-    """Open an invitation; codes: invite.enrolled, invite.limit, person.disabled."""
+    """Open an invitation; codes: invite.enrolled, invite.limit, person.disabled, site.lease."""
     person = target(ctx, command.who)
     for_oneself = person.id == ctx.actor.person
     require(ctx, command, *(() if for_oneself else (ADMINISTRATOR,)))
+    require_lease(ctx, Act.NEW_DEVICE if for_oneself else Act.GRANT)
     if not person.is_active:
         raise refuse("person.disabled")
     if person.is_enrolled and not (for_oneself or ctx.actor.is_site):
@@ -77,12 +80,14 @@ def accept_invite(ctx: Context, command: AcceptInvite) -> Accepted:
     """Use an invitation up and enrol, all or nothing.
 
     The code is the proof: what is appended names the invited person as actor. Codes:
-    auth.invite_invalid, person.key, device.limit, request.invalid.
+    auth.invite_invalid, auth.elsewhere, site.lease, person.key, device.limit, request.invalid.
     """
     invite = ctx.directory.invite(command.code_hash)
     person = None if invite is None else ctx.directory.person(invite.person)
     if invite is None or person is None or not person.is_active or ctx.now >= invite.expires_ms:
         raise refuse("auth.invite_invalid")
+    require_home(ctx, person.id)
+    require_lease(ctx, Act.NEW_DEVICE)
     if command.verifier:
         _check_verifier(command.verifier)
     if command.public_key:
@@ -100,8 +105,9 @@ def accept_invite(ctx: Context, command: AcceptInvite) -> Accepted:
 
 
 def add_device(ctx: Context, command: AddDevice) -> Accepted:
-    """Add a device after a password login; codes: auth.failed, person.disabled, device.limit.
+    """Add a device after a password login.
 
+    Codes: auth.failed, auth.elsewhere, site.lease, person.disabled, device.limit.
     The verifier that was checked must still be the present one.
     """
     person = ctx.directory.person(command.person)
@@ -109,6 +115,8 @@ def add_device(ctx: Context, command: AddDevice) -> Accepted:
         raise refuse("auth.failed")
     if not person.is_active:
         raise refuse("person.disabled")
+    require_home(ctx, person.id)
+    require_lease(ctx, Act.LOGIN)
     added = _device(ctx, person, command, policy.PASSWORD)
     ctx.actor = Actor(person.id, added.device)
     append(ctx, person.id, Kind.DEVICE_ADDED, added)

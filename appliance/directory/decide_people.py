@@ -11,6 +11,7 @@ from appliance.directory.commands import (
     Done,
     Known,
     ResetAccess,
+    SetHome,
     SetProfile,
     SetRoles,
     SetState,
@@ -29,11 +30,15 @@ from appliance.operations import (
     BodyStruct,
     Kind,
     PersonCreated,
+    PersonHome,
     PersonProfile,
     PersonReset,
     PersonRoles,
     PersonState,
+    Signed,
 )
+from appliance.sites.authority import require_lease
+from appliance.sites.lease import Act
 from store.ids import ID_BYTES, Stream, StreamKind
 
 T = TypeVar("T")
@@ -41,21 +46,31 @@ T = TypeVar("T")
 TRANSITIONS = {ACTIVE: {DISABLED, REMOVED}, DISABLED: {ACTIVE, REMOVED}, REMOVED: set[str]()}
 """The states that may follow each; a removed person never comes back under the same id."""
 
+_STATE_ACTS = {ACTIVE: Act.GRANT, DISABLED: Act.PRESERVE, REMOVED: Act.DESTROY}
+
 
 def create_person(ctx: Context, command: CreatePerson) -> Known:
-    """Add a person; codes: person.login, person.exists, person.name, person.roles, person.limit."""
+    """Add a person at home where they are added, or at the branch named.
+
+    Codes: person.login, person.exists, person.name, person.roles, person.limit, site.unknown,
+    site.not_headquarters, site.lease.
+    """
     roles = clean_roles(command.roles)
     require(ctx, command, ADMINISTRATOR, *givers(frozenset(), roles))
+    require_lease(ctx, Act.GRANT)
     if len(ctx.directory) >= limits.PERSONS:
         raise refuse("person.limit")
     login = _free_login(ctx, command.login)
     name = clean_name(command.name)
     unit = clean_text(command.unit, limits.NAME_CHARACTERS)
+    home = _node(ctx, command.site) if command.site else ctx.sites.own_home
     person = ctx.entropy.bytes(ID_BYTES)
     signed = ctx.actor.signed
     append(ctx, person, Kind.PERSON_CREATED, PersonCreated(person, signed))
     append(ctx, person, Kind.PERSON_PROFILE, PersonProfile(login, name, unit, signed))
     append(ctx, person, Kind.PERSON_ROLES, PersonRoles(tuple(sorted(roles)), signed))
+    if home:
+        append(ctx, person, Kind.PERSON_HOME, PersonHome(home, signed))
     return Known(person)
 
 
@@ -81,7 +96,7 @@ def set_roles(ctx: Context, command: SetRoles) -> Done:
     """Replace a person's roles; it takes the givers of every role that changes.
 
     Codes: person.roles, person.state, permission.denied, person.last_administrator,
-    person.last_officer.
+    person.last_officer, site.lease.
     """
     roles = clean_roles(command.roles)
     person = target(ctx, command.who)
@@ -90,6 +105,8 @@ def set_roles(ctx: Context, command: SetRoles) -> Done:
     person = _present(ctx, command.who)
     if roles == person.roles:
         return Done()
+    if roles - person.roles:
+        require_lease(ctx, Act.GRANT)
     _keep_indispensable(ctx, person, person.roles - roles)
     past = tuple(
         (tuple(sorted(each)), until)
@@ -111,11 +128,34 @@ def set_state(ctx: Context, command: SetState) -> Done:
         return Done()
     if command.state not in TRANSITIONS[person.state]:
         raise refuse("person.state")
+    require_lease(ctx, _STATE_ACTS[command.state])
     if command.state != ACTIVE:
         _keep_indispensable(ctx, person, person.roles)
     body = PersonState(command.state, reason, ctx.actor.signed)
     append(ctx, person.id, Kind.PERSON_STATE, body)
     return Done()
+
+
+def set_home(ctx: Context, command: SetHome) -> Done:
+    """Move a person to a branch, or to headquarters, which alone decides it.
+
+    Codes: site.unknown, site.not_headquarters, person.state, person.last_...
+    """
+    require(ctx, command, ADMINISTRATOR)
+    person = _present(ctx, command.who)
+    home = _node(ctx, command.site)
+    if home == person.home:
+        return Done()
+    if home:
+        _keep_indispensable(ctx, person, person.roles)
+    append(ctx, person.id, Kind.PERSON_HOME, moved(person, home, ctx.actor.signed))
+    return Done()
+
+
+def moved(person: Person, home: bytes, signed: Signed) -> PersonHome:
+    """Return the body that moves a person: the branch they leave still knows their credentials."""
+    past = (*(each for each in person.past_homes if each not in (home, person.home)),)
+    return PersonHome(home, signed, (*past, person.home) if person.home else past)
 
 
 def reset_access(ctx: Context, command: ResetAccess) -> Done:
@@ -161,10 +201,26 @@ def _free_login(ctx: Context, text: str, owner: Person | None = None) -> str:
     return login
 
 
+def _node(ctx: Context, site: str) -> bytes:
+    """Return the NodeId of a branch that people can be at home at; empty for headquarters."""
+    if ctx.sites.is_branch:
+        raise refuse("site.not_headquarters")
+    if not site:
+        return b""
+    branch = ctx.sites.named(site)
+    if branch is None or not branch.is_approved:
+        raise refuse("site.unknown")
+    return branch.node
+
+
 def _keep_indispensable(ctx: Context, person: Person, losing: frozenset[str]) -> None:
-    """Refuse to lose the last active holder of a role that nobody else could give back."""
-    if not person.is_active:
+    """Refuse to lose the last active holder of a role that nobody else could give back.
+
+    Only those at home at headquarters count: a branch may be cut off, or stolen.
+    """
+    if not person.is_active or person.home:
         return
     for role, code in INDISPENSABLE.items():
-        if role in losing and len(ctx.directory.holders(role)) <= 1:
+        holders = [each for each in ctx.directory.holders(role) if not each.home]
+        if role in losing and len(holders) <= 1:
             raise refuse(code)

@@ -19,6 +19,7 @@ from appliance.operations import (
     InviteClosed,
     InviteCreated,
     Kind,
+    PersonHome,
     PersonKey,
     PersonPassword,
     PersonProfile,
@@ -44,8 +45,8 @@ def _roles(person: Person, op: Op, body: PersonRoles) -> Person:
     return replace(person, roles=frozenset(body.roles), past_roles=past)
 
 
-def _state(person: Person, _op: Op, body: PersonState) -> Person:
-    return replace(_void(person), state=body.state)
+def _state(person: Person, op: Op, body: PersonState) -> Person:
+    return replace(_void(person, op), state=body.state)
 
 
 def _password(person: Person, _op: Op, body: PersonPassword) -> Person:
@@ -56,8 +57,12 @@ def _key(person: Person, _op: Op, body: PersonKey) -> Person:
     return replace(person, public_key=body.public_key, is_enrolled=True)
 
 
-def _reset(person: Person, _op: Op, _body: Any) -> Person:
-    return replace(_void(person), verifier="", public_key=b"", is_enrolled=False)
+def _reset(person: Person, op: Op, _body: Any) -> Person:
+    return replace(_void(person, op), verifier="", public_key=b"", is_enrolled=False, past_homes=())
+
+
+def _home(person: Person, _op: Op, body: PersonHome) -> Person:
+    return replace(person, home=body.node, past_homes=body.past)
 
 
 def _device_added(person: Person, op: Op, body: DeviceAdded) -> Person:
@@ -95,10 +100,10 @@ def _invite_closed(person: Person, _op: Op, body: InviteClosed) -> Person:
     return replace(person, invites=frozen(kept))
 
 
-def _void(person: Person) -> Person:
+def _void(person: Person, op: Op) -> Person:
     """Revoke every device and drop every invitation."""
     revoked = {each.id: replace(each, revoked=True) for each in person.devices.values()}
-    return replace(person, devices=frozen(revoked), invites=_NO_INVITES)
+    return replace(person, devices=frozen(revoked), invites=_NO_INVITES, ended_pos=op.pos)
 
 
 FOLDS: Final[Mapping[int, Callable[[Person, Op, Any], Person]]] = {
@@ -109,6 +114,7 @@ FOLDS: Final[Mapping[int, Callable[[Person, Op, Any], Person]]] = {
     Kind.PERSON_PASSWORD: _password,
     Kind.PERSON_KEY: _key,
     Kind.PERSON_RESET: _reset,
+    Kind.PERSON_HOME: _home,
     Kind.DEVICE_ADDED: _device_added,
     Kind.DEVICE_REVOKED: _device_revoked,
     Kind.INVITE_CREATED: _invite_created,

@@ -68,6 +68,9 @@ class Person:
     ``verifier`` and ``public_key`` are empty when there is none. ``is_enrolled``: has had a
     credential of their own since the beginning, or since the last reset of access. ``past_units``
     and ``past_roles`` are other ones, each with the last position at which it was theirs.
+    ``home`` is the NodeId of the branch where they sign in, empty for headquarters;
+    ``past_homes`` are branches that still know credentials of theirs. ``ended_pos`` is where all
+    their credentials ended last.
     """
 
     id: bytes
@@ -84,6 +87,9 @@ class Person:
     invites: Mapping[bytes, Invite] = field(default_factory=_no_invites, repr=False)
     past_units: tuple[tuple[str, int], ...] = field(default=(), repr=False)
     past_roles: tuple[tuple[frozenset[str], int], ...] = ()
+    home: bytes = b""
+    past_homes: tuple[bytes, ...] = ()
+    ended_pos: int = 0
 
     @property
     def is_active(self) -> bool:

@@ -39,7 +39,7 @@ class Directory:
     def __init__(self) -> None:
         self.lifetimes = Lifetimes()
         self._persons: dict[bytes, Person] = {}
-        self._by_login: dict[str, bytes] = {}
+        self._by_login: dict[str, tuple[bytes, ...]] = {}
         self._by_token: dict[bytes, tuple[bytes, bytes]] = {}
         self._by_code: dict[bytes, tuple[bytes, bytes]] = {}
         self._by_invite: dict[bytes, bytes] = {}
@@ -59,8 +59,13 @@ class Directory:
         return list(self._persons.values())
 
     def resolve(self, login: str) -> Person | None:
-        """Return the person of that login name, in any spelling of it."""
-        return self._persons.get(self._by_login.get(login_key(login), b""))
+        """Return the person of that login name, in any spelling of it.
+
+        Where two sites gave the same one while the line was cut, that is who had it here first,
+        until headquarters has renamed the other.
+        """
+        holders = self._by_login.get(login_key(login))
+        return self._persons.get(holders[0]) if holders else None
 
     def refer(self, who: str) -> Person | None:
         """Return the person meant by a login name, or by ``id:`` and 32 hex digits."""
@@ -149,14 +154,27 @@ class Directory:
             self._persons.pop(person_id, None)
         else:
             self._persons[person_id] = new
-        _reindex(self._by_login, _logins(old), _logins(new))
+        self._rename(person_id, _login(old), _login(new))
         _reindex(self._by_token, _tokens(old), _tokens(new))
         _reindex(self._by_code, _codes(old), _codes(new))
         _reindex(self._by_invite, _invites(old), _invites(new))
 
+    def _rename(self, person: bytes, old: str, new: str) -> None:
+        """Let the index follow a login name; nobody has the empty one."""
+        if old == new:
+            return
+        if new:
+            self._by_login[new] = (*self._by_login.get(new, ()), person)
+        if old:
+            rest = tuple(each for each in self._by_login[old] if each != person)
+            if rest:
+                self._by_login[old] = rest
+            else:
+                del self._by_login[old]
 
-def _logins(person: Person | None) -> dict[str, bytes]:
-    return {login_key(person.login): person.id} if person is not None and person.login else {}
+
+def _login(person: Person | None) -> str:
+    return "" if person is None else login_key(person.login)
 
 
 def _tokens(person: Person | None) -> dict[bytes, tuple[bytes, bytes]]:

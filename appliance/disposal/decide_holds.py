@@ -17,7 +17,7 @@ from appliance.directory.names import clean_name, clean_text
 from appliance.directory.requests import canonical_json
 from appliance.disposal import decide_requests, numbers, reading, rights, selection
 from appliance.disposal.commands import ListHolds, PlaceHold, ReleaseHold
-from appliance.disposal.limits import ACTIVE_HOLDS
+from appliance.disposal.limits import ACTIVE_HOLDS, HOLDS_PER_SITE
 from appliance.disposal.replies import HoldChanged, HoldItem, Holds
 from appliance.disposal.state import Hold, Request
 from appliance.operations import HoldPlaced, HoldReleased, Kind
@@ -36,7 +36,7 @@ def place(core: Core, ctx: Context, command: PlaceHold) -> HoldChanged:
     if len(core.disposal.active) >= ACTIVE_HOLDS:
         raise refuse("hold.limit")
     name = clean_name(command.name[:NAME_CHARACTERS])
-    number = numbers.take(ctx.txn, "hold")
+    number = numbers.take(ctx.txn, "hold") + ctx.sites.number * HOLDS_PER_SITE
     reason = clean_text(command.reason, REASON_CHARACTERS)
     body = HoldPlaced(number, name, predicate, reason, ctx.actor.signed)
     ctx.append(Kind.HOLD_PLACED, body, stream=SITE_STREAM)
@@ -44,7 +44,12 @@ def place(core: Core, ctx: Context, command: PlaceHold) -> HoldChanged:
 
 
 def release(core: Core, ctx: Context, command: ReleaseHold) -> HoldChanged:
-    """Decide ``hold.release``: the first officer asks, the second one ends it."""
+    """Decide ``hold.release``: the first officer asks, the second one ends it.
+
+    At headquarters only (site.not_headquarters): a branch may keep records and never let them go.
+    """
+    if ctx.sites.is_branch:
+        raise refuse("site.not_headquarters")
     officer = rights.signed(ctx, command)
     _active(core, command.hold)
     arguments = canonical_json({"hold": command.hold})

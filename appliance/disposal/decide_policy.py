@@ -32,13 +32,15 @@ ACT: Final = "policy.set"
 def set_policy(core: Core, ctx: Context, command: SetPolicy) -> PolicyChanged:
     """Decide ``policy.set``: at once where it only gets stricter, else with a second officer.
 
-    Codes: policy.invalid, policy.outdated, policy.class_in_use. The site itself sets the first
-    policy of a new organisation.
+    Codes: policy.invalid, policy.outdated, policy.class_in_use, site.not_headquarters. The site
+    itself sets the first policy of a new organisation.
     """
     known = core.disposal.policies
     if ctx.actor.is_site and known.number == 0:
         version = _put(core, ctx, _read(core, command.text), command.reason, 0)
         return PolicyChanged(version, 0, ())
+    if ctx.sites.is_branch:
+        raise refuse("site.not_headquarters")
     officer = rights.signed(ctx, command)
     if command.base != known.number:
         raise refuse("policy.outdated")

@@ -23,6 +23,7 @@ from appliance.disposal.state import Run
 from appliance.messaging.model import Place
 from appliance.operations import ConversationWiped, DayCount, DestructionIntent, Kind
 from appliance.policy.decision import Outcome
+from appliance.sites.authority import require_destruction
 from store import merkle
 from store.ids import AUDIT_STREAM, OpId, StreamKind
 from store.oplog import Op
@@ -57,12 +58,13 @@ class _Piece:
 
 
 def slice_(core: Core, ctx: Context, command: Slice) -> SliceDone:
-    """Decide a slice; by the site alone. Codes: clock.unproven, approval.*.
+    """Decide a slice; by the site alone. Codes: clock.unproven, site.lease, approval.*.
 
     Stops early when the records have more operations than fit: the reply's ``taken`` tells how
     many places were looked at.
     """
     assert ctx.actor.is_site, "only the site's own service cuts slices"
+    require_destruction(ctx)
     proven_ms = decide_clock.proven_ms(core)
     if proven_ms is None:
         raise refuse("clock.unproven")

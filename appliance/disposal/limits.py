@@ -36,6 +36,9 @@ PAST_FILINGS: Final = 200
 ACTIVE_HOLDS: Final = 10_000
 """Holds at one time."""
 
+HOLDS_PER_SITE: Final = 1_000_000
+"""Numbers of holds that each site has to give: those of branch 3 begin at 3,000,001."""
+
 OPEN_REQUESTS: Final = 1_000
 """Requests that are neither done nor over, at one time."""
 

@@ -30,6 +30,8 @@ from appliance.messaging.model import Conversation
 from appliance.messaging.timeline import Entry, IsOver, never_over
 from appliance.operations import UNSIGNED, Kind, PrivilegedRead
 from appliance.policy.predicate import Predicate
+from appliance.sites.authority import require_lease
+from appliance.sites.lease import Act
 from store import origins
 from store.errors import PartGoneError
 from store.ids import AUDIT_STREAM, OP_ID_BYTES, OpId
@@ -210,6 +212,8 @@ def _entitled(ctx: Context, command: Page | Reconstruct) -> Person:
         raise Refusal("permission.denied")
     rights.check_signature(ctx, person, _NAMES[type(command)], command)
     clean_text(command.reason, REASON_CHARACTERS)
+    if isinstance(command, Page):
+        require_lease(ctx, Act.EXPORT)
     return person
 
 

@@ -82,7 +82,7 @@ class Tombstones:
     def _is_meant(self, row: Record) -> bool:
         return (
             row.envelope_state is PartState.DESTROYED
-            and row.flags & records.TIMELINE != 0
+            and row.flags & records.SHOWN == records.TIMELINE
             and row.skeleton[CLASS_OFFSET] == OpClass.MESSAGE
             and row.pos < self._horizon
             and row.locator.stream in self._candidates

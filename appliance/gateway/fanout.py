@@ -90,6 +90,14 @@ class Fanout:
             state = self._roster.presence(other)
             self.reply(client, schema.PresenceNotice(Id(other), state))
 
+    def line(self, site: schema.Site) -> None:
+        """Tell everybody how this branch's line to headquarters is."""
+        shared = Shared(site)
+        for client in self._roster:
+            if client.is_live:
+                client.push(shared.encoded(client.codec))
+                self.dirty.add(client)
+
     def flush_due(self, now: float) -> None:
         """Mark the background connections whose waiting time is over."""
         for client in self._roster:

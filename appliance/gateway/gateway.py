@@ -76,6 +76,10 @@ CODECS: dict[CarrierCodec, Codec] = {
 Submit = Callable[[Actor, object, object], None]
 
 
+def _nobody() -> None:
+    """Need not be told."""
+
+
 class Ticket(NamedTuple):
     """Who awaits a command's outcome."""
 
@@ -138,6 +142,8 @@ class Gateway:
         self._sign_in = sign_in
         self._limits = limits
         self._wake = wake
+        self.committed: Callable[[], None] = _nobody
+        """Told once for each turn in which something was committed."""
         self._completions: deque[Completion[Outcome]] = deque()
         self._clients: dict[int, Client] = {}
         self._is_draining = False
@@ -149,6 +155,8 @@ class Gateway:
         self.fanout = Fanout(self.roster, core.conversations)
         self.catch_up = CatchUp(core, engine, self.fanout)
         self.counters = Counters()
+        self.line: schema.Site | None = None
+        """This branch's line to headquarters as told last; None at headquarters."""
 
     def _watch_devices(self) -> None:
         """Let the idle time of every sign-in begin anew: nobody knows what was before."""
@@ -217,6 +225,8 @@ class Gateway:
             while self.run_inline():
                 pass
         now = self._now()
+        if self._completions:
+            self.committed()
         while self._completions:
             self._complete(self._completions.popleft(), now)
         while self.fanout.behind:
@@ -333,6 +343,8 @@ class Gateway:
                 self._refuse(client, error, None)
         self.catch_up.follow(client, pos)
         self.fanout.present(client)
+        if self.line is not None:
+            self.fanout.reply(client, self.line)
 
     # --- signing in -----------------------------------------------------------------------------
 
@@ -389,6 +401,12 @@ class Gateway:
         self.fanout.flush_due(now)
         self._wake()
 
+    def tell_line(self, site: schema.Site) -> None:
+        """Tell everybody, and whoever comes, how this branch's line to headquarters is."""
+        self.line = site
+        self.fanout.line(site)
+        self._wake()
+
     def _void(self, ended: Ended) -> None:
         """Revoke the token of a sign-in that was idle too long; an expired one is void already."""
         if ended.reason is Reason.IDLE:
@@ -400,7 +418,8 @@ class Gateway:
         """End sessions whose device or account has just lost its rights."""
         known = self._core.directory.person(person)
         now_ms = self._clock.wall_ms()
-        live = [] if known is None or not known.is_active else known.live_devices(now_ms)
+        is_let_in = known is not None and known.is_active and self._core.sites.may_sign_in(person)
+        live = known.live_devices(now_ms) if known is not None and is_let_in else []
         gone = self._sessions.keep_only(person, [device.id for device in live])
         self._end(gone, "auth.revoked")
 

@@ -115,7 +115,10 @@ class SignIn:
             token = bytes.fromhex(auth.token)
         except ValueError:
             raise Refusal("auth.failed") from None
-        return Granted(*self._core.directory.authenticate_token(token, self._clock.wall_ms()))
+        grant = self._core.directory.authenticate_token(token, self._clock.wall_ms())
+        if not self._core.sites.may_sign_in(grant.person.id):
+            raise Refusal("auth.elsewhere")
+        return Granted(*grant)
 
     async def _password(self, client: Client, auth: schema.Auth) -> Granted:
         attempt = self.lockout.begin(auth.login, client.carrier.peer, self._now())

@@ -76,6 +76,8 @@ class Conversation:
 
     def first_members(self) -> tuple[bytes, ...]:
         """Return who was there when it was opened, sorted; O(members)."""
+        if self.is_direct:
+            return tuple(sorted(self.members))
         key = self.created.key
         people = (*self.members.values(), *self.former.values())
         return tuple(sorted(each.person for each in people if each.intervals[0].since == key))

@@ -13,7 +13,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final, TypeVar, cast
 
-from appliance.messaging import membership, receipts, roots, targets, urgents
+from appliance.messaging import membership, receipts, roots, targets, urgency, urgents
 from appliance.messaging.membership import Membership
 from appliance.messaging.model import (
     NO_ROOT,
@@ -79,6 +79,8 @@ class Conversations:
     def __init__(self, streams: Streams) -> None:
         self.streams = streams
         self.tenant_secret = b""
+        self.is_own: Callable[[int], bool] = _always
+        """Tells of an origin's number whether what comes from there was made at this site."""
         self._conversations: dict[bytes, Conversation] = {}
         self._of_person: dict[bytes, Mapping[bytes, int]] = {}
         self._fronts: dict[int, Front] = {}
@@ -93,6 +95,10 @@ class Conversations:
     def __len__(self) -> int:
         """Return how many conversations there are."""
         return len(self._conversations)
+
+    def __contains__(self, conversation: bytes) -> bool:
+        """Tell whether a conversation is known by its id."""
+        return conversation in self._conversations
 
     # --- looking up, from any thread ------------------------------------------------------------
 
@@ -333,6 +339,8 @@ class Conversations:
                 for copy in before.copies:
                     _drop(self._copies, copy, txn.on_rollback)
         if after is not None:
+            if not self.is_own(after.root[0]):
+                after = replace(after, due_ms=urgency.ELSEWHERE_MS)
             txn.put(*after.row())
             _set(self._urgent, after.root, after, txn.on_rollback)
             for copy in after.copies[-1:]:
@@ -342,17 +350,21 @@ class Conversations:
 
     def _fold_created(self, op: Op, body: BodyStruct, undo: Undo | None) -> None:
         assert isinstance(body, ConversationCreated)
-        if op.stream.id in self._conversations:
-            return
-        conversation = Conversation(
-            op.stream,
-            op.pseudonym,
-            body.kind,
-            body.retention_class,
-            Created(op.id, op.key, op.pos, op.received_ms),
-            op.key,
-            labels=body.labels,
-        )
+        created = Created(op.id, op.key, op.pos, op.received_ms)
+        known = self._conversations.get(op.stream.id)
+        if known is not None:  # two sites began the same direct conversation: the first one did
+            changed_key = max(op.key, known.changed_key)
+            conversation = replace(known, created=created, changed_key=changed_key)
+        else:
+            conversation = Conversation(
+                op.stream,
+                op.pseudonym,
+                body.kind,
+                body.retention_class,
+                created,
+                op.key,
+                labels=body.labels,
+            )
         _set(self._conversations, op.stream.id, conversation, undo)
 
     def _fold_title(self, op: Op, body: BodyStruct, undo: Undo | None) -> None:
@@ -413,6 +425,11 @@ class Conversations:
         _set(self._duties, duty.id, duty, undo)
         if known is None:
             _set(self._duty_names, duty.name.casefold(), duty.id, undo)
+
+
+def _always(origin: int) -> bool:
+    del origin
+    return True
 
 
 def _with_member(

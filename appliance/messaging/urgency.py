@@ -15,12 +15,16 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, replace
+from typing import Final
 
 from appliance.limits import REPEAT_SECONDS, SECOND_MS
 from appliance.messaging.model import Place
 from store.tables import URGENT
 
 _ROW = struct.Struct(">HHQ")
+
+ELSEWHERE_MS: Final = 1 << 62
+"""When a message of another site needs attention here: never, that site attends to it."""
 
 
 @dataclass(frozen=True, slots=True)

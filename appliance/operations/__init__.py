@@ -50,6 +50,16 @@ its register is superseded, and its part may be destroyed.
     115      replica.named            site           replica number
     116      replica.retired          site           replica number
     117      site.decommissioned      site           -
+    128      site.invited             site           site number
+    129      site.joined              site           site number
+    130      site.approved            site           site number
+    131      site.revoked             site           site number
+    132      site.reprovisioned       site           site number
+    133      site.headquarters        site           -
+    134      lease.granted            site           -
+    135      person.home              person         -
+    136      verdict                  audit          - (no register)
+    137      clock.fix                site           number of the fix
 """
 
 from __future__ import annotations
@@ -117,6 +127,18 @@ from appliance.operations.proof import (
     SiteDecommissioned,
     SiteSucceeds,
 )
+from appliance.operations.sites import (
+    ClockFix,
+    LeaseGranted,
+    PersonHome,
+    SiteApproved,
+    SiteHeadquarters,
+    SiteInvited,
+    SiteJoined,
+    SiteReprovisioned,
+    SiteRevoked,
+    Verdict,
+)
 from store.oplog import OpClass
 from store.vault import AUDIT, CONTROL, STANDARD
 
@@ -172,6 +194,16 @@ class Kind(IntEnum):
     REPLICA_NAMED = 115
     REPLICA_RETIRED = 116
     SITE_DECOMMISSIONED = 117
+    SITE_INVITED = 128
+    SITE_JOINED = 129
+    SITE_APPROVED = 130
+    SITE_REVOKED = 131
+    SITE_REPROVISIONED = 132
+    SITE_HEADQUARTERS = 133
+    LEASE_GRANTED = 134
+    PERSON_HOME = 135
+    VERDICT = 136
+    CLOCK_FIX = 137
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +287,16 @@ SPECS: dict[Kind, Spec] = {
     Kind.REPLICA_NAMED: _privileged(ReplicaNamed, "replica"),
     Kind.REPLICA_RETIRED: _privileged(ReplicaRetired, "replica"),
     Kind.SITE_DECOMMISSIONED: _privileged(SiteDecommissioned),
+    Kind.SITE_INVITED: _privileged(SiteInvited, "site"),
+    Kind.SITE_JOINED: _privileged(SiteJoined, "site"),
+    Kind.SITE_APPROVED: _privileged(SiteApproved, "site"),
+    Kind.SITE_REVOKED: _privileged(SiteRevoked, "site"),
+    Kind.SITE_REPROVISIONED: _privileged(SiteReprovisioned, "site"),
+    Kind.SITE_HEADQUARTERS: _privileged(SiteHeadquarters),
+    Kind.LEASE_GRANTED: _control(LeaseGranted),
+    Kind.PERSON_HOME: _privileged(PersonHome),
+    Kind.VERDICT: _audited(Verdict),
+    Kind.CLOCK_FIX: _privileged(ClockFix, "fix"),
 }
 
 
@@ -287,6 +329,7 @@ __all__ = [
     "BodyStruct",
     "ClockAnchor",
     "ClockChanged",
+    "ClockFix",
     "Confirm",
     "ConversationCreated",
     "ConversationFiled",
@@ -311,9 +354,11 @@ __all__ = [
     "InviteClosed",
     "InviteCreated",
     "Kind",
+    "LeaseGranted",
     "Mark",
     "Message",
     "PersonCreated",
+    "PersonHome",
     "PersonKey",
     "PersonPassword",
     "PersonProfile",
@@ -333,11 +378,18 @@ __all__ = [
     "RequestSigned",
     "SecretSlot",
     "Signed",
+    "SiteApproved",
     "SiteCreated",
     "SiteDecommissioned",
+    "SiteHeadquarters",
+    "SiteInvited",
+    "SiteJoined",
+    "SiteReprovisioned",
+    "SiteRevoked",
     "SiteSecret",
     "SiteSucceeds",
     "Spec",
+    "Verdict",
     "decode",
     "encode",
 ]

@@ -17,7 +17,8 @@ class SiteCreated(BodyStruct, frozen=True):
 class SecretSlot(IntEnum):
     """Numbers of the site's secrets; stored.
 
-    The CA's certificate (DER) is public, but belongs to its key.
+    The CA's certificate (DER) is public, but belongs to its key; so does a branch's own, by
+    which headquarters knows it.
     """
 
     SIGNING_SEED = 1
@@ -25,6 +26,7 @@ class SecretSlot(IntEnum):
     TENANT = 3
     CA_CERTIFICATE = 4
     DAY_SEED = 5
+    LINK_CERTIFICATE = 6
 
 
 class SiteSecret(BodyStruct, frozen=True):

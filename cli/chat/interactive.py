@@ -21,13 +21,14 @@ from cli.chat.render import (
     event_line,
     is_quiet,
     key_clock,
+    line_text,
     message_line,
 )
 from cli.chat.terminal import Terminal
 from cli.errors import CliError, report
 from client import ClientError, Conversation, Offline, Online, Resynced, Unsent
 from client.notices import AppEvent
-from transports.wire.schema import Event, Gap, Id, MemberOp, MessageOp, OpenedOp, WipeOp
+from transports.wire.schema import Event, Gap, Id, MemberOp, MessageOp, OpenedOp, Site, WipeOp
 
 if TYPE_CHECKING:
     from client.session import Session
@@ -87,6 +88,7 @@ class Chat:
         self._numbers = Numbers()
         self._here: Conversation | str | None = None
         self._newest: dict[bytes, str] = {}
+        self._is_cut = False
         self._commands: dict[str, Callable[[str], Awaitable[None]]] = {
             "help": self._help,
             "list": self._list,
@@ -140,6 +142,8 @@ class Chat:
                 self._say("* offline; what you write waits and is sent later")
             case Online(carrier=carrier):
                 self._say(f"* online again ({carrier})")
+            case Site() as line:
+                self._line_is(line)
             case Gap() | Resynced():
                 self._say("* you missed something; see /list and /history")
 
@@ -159,6 +163,12 @@ class Chat:
         elif not is_quiet(event.op) and is_here:
             number = self._numbers.of(getattr(event.op, "of", None))
             self._say(event_line(event.op, self._names, number))
+
+    def _line_is(self, line: Site) -> None:
+        """Say that headquarters is out of reach, or is reached again; numbers only while it is."""
+        was_cut, self._is_cut = self._is_cut, line.headquarters != "reachable"
+        if self._is_cut or was_cut:
+            self._say(f"* {line_text(line)}")
 
     def _wiped(self, event: Event, op: WipeOp) -> None:
         """Say what was destroyed, and forget what was typed: some of it may be just that."""

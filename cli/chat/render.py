@@ -77,6 +77,16 @@ def _value(field: str, value: Any, names: Names) -> Any:
     return msgspec.to_builtins(value)
 
 
+def line_text(line: schema.Site) -> str:
+    """Return how a branch's line to headquarters is, for people there."""
+    if line.headquarters == "reachable":
+        rest = f"; {line.waiting:,} things are on their way" if line.waiting else ""
+        return f"headquarters is reached again{rest}"
+    since = f" since {clock(line.since)}" if line.since else ""
+    rest = f"; {line.waiting:,} things wait and go out by themselves" if line.waiting else ""
+    return f"headquarters cannot be reached{since}{rest}"
+
+
 def clock(at: int) -> str:
     """Return a time (Unix ms) as hours and minutes, with the date unless it is today."""
     moment = datetime.fromtimestamp(at / 1000, UTC).astimezone()

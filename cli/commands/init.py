@@ -35,6 +35,7 @@ class Plan:
     text: str
     logins: dict[str, str]
     hours: int
+    is_branch: bool
 
 
 @command(
@@ -64,11 +65,13 @@ class Plan:
     "--valid-hours", type=click.IntRange(1, 720), default=72, help="Life of the invitations."
 )
 @click.option("--qr", is_flag=True, help="Also draw the invitations as QR codes.")
+@click.option("--branch", is_flag=True, help="Without people: it will join a headquarters.")
 def init(data: Path | None, as_json: bool, qr: bool, valid_hours: int, **given: Any) -> None:
     """Make a new organisation in an empty data directory.
 
     Prints the fingerprint of its CA and one-time invitations for the first administrator,
-    security officer and auditor. Asks for what is missing when there is a terminal.
+    security officer and auditor. Asks for what is missing when there is a terminal. A branch has
+    none of these: `strongroom site join` comes next.
     """
     where = data_directory(data)
     _require_empty(where, "data")
@@ -111,7 +114,7 @@ def _asked(given: dict[str, Any], data: Path) -> dict[str, Any]:
         question = "Names and addresses that clients use"
         asked["hosts"] = tuple(click.prompt(question, default=default_hosts, err=True).split())
     for option, role, _ in FIRST_PEOPLE:
-        if not given[option]:
+        if not given[option] and not given["branch"]:
             label = f"Login of the first {role.replace('_', ' ')}"
             default = _default_login(option)
             asked[option] = click.prompt(label, default=default, err=True)
@@ -146,7 +149,7 @@ def _plan(data: Path, given: dict[str, Any], hours: int) -> Plan:
     if len(set(logins.values())) < len(logins):
         raise click.UsageError("the first people need different login names")
     config = load(text, environ=os.environ).config
-    return Plan(data, given["name"], config, text, logins, hours)
+    return Plan(data, given["name"], config, text, logins, hours, given["branch"])
 
 
 def _implied_wrap(given: dict[str, Any]) -> str:
@@ -178,7 +181,7 @@ def _make(plan: Plan) -> tuple[str, list[Issued]]:
         try:
             write_private(plan.data / FILE_NAME, plan.text)
             issued = []
-            for _, role, name in FIRST_PEOPLE:
+            for _, role, name in () if plan.is_branch else FIRST_PEOPLE:
                 login = plan.logins[role]
                 site.run(SITE, CreatePerson(login, name, roles=("member", role)))
                 issued.append(invite(site, plan.config, login, role, plan.hours))
@@ -204,6 +207,15 @@ def _tell(plan: Plan, fingerprint: str, invitations: list[Issued], *, qr: bool) 
     say(f"  settings      {plan.data / FILE_NAME}")
     say(f"  CA            {fingerprint}")
     say("")
+    _tell_invitations(invitations, qr=qr)
+    say(f"Next: strongroom {'site join' if plan.is_branch else 'serve'} --data {plan.data}")
+    if keys.stat().st_dev == plan.data.stat().st_dev:
+        note("notice: keys and data are on one device; who copies it has both.")
+
+
+def _tell_invitations(invitations: list[Issued], *, qr: bool) -> None:
+    if not invitations:
+        return
     say("Invitations; each works once. Hand every one to its person alone:")
     for each in invitations:
         say("")
@@ -211,9 +223,6 @@ def _tell(plan: Plan, fingerprint: str, invitations: list[Issued], *, qr: bool) 
         say(f"    strongroom chat --join '{each.link}'")
         show_qr(each.link, wanted=qr)
     say("")
-    say(f"Next: strongroom serve --data {plan.data}")
-    if keys.stat().st_dev == plan.data.stat().st_dev:
-        note("notice: keys and data are on one device; who copies it has both.")
 
 
 def show_qr(link: str, *, wanted: bool) -> None:

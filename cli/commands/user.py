@@ -34,7 +34,7 @@ def list_users(data: Path | None, removed: bool, as_json: bool) -> None:
     if as_json:
         emit_json("user.list", answer)
     else:
-        columns = ("login", "name", "unit", "roles", "state", "enrolled", "devices")
+        columns = ("login", "name", "unit", "roles", "state", "site", "enrolled", "devices")
         say(table(answer["users"], columns))
 
 
@@ -67,6 +67,7 @@ def show(data: Path | None, login: str, as_json: bool) -> None:
 @click.option(
     "--role", "roles", multiple=True, type=click.Choice(ROLES), help="Repeat.  [default: member]"
 )
+@click.option("--site", default="", metavar="NAME", help="The branch where they are at home.")
 @click.option("--invite", is_flag=True, help="Also make their one-time invitation.")
 @click.option("--qr", is_flag=True, help="Also draw it as a QR code.")
 @click.option("--valid-hours", type=click.IntRange(1, 720), default=72, show_default=True)
@@ -77,7 +78,7 @@ def create(data: Path | None, who: Person, as_json: bool, **given: Any) -> None:
 
     roles = given["roles"] or ("member",)
     with SignedSession(who, data) as session:
-        command = CreatePerson(given["login"], given["name"], given["unit"], roles)
+        command = CreatePerson(given["login"], given["name"], given["unit"], roles, given["site"])
         answer: dict[str, Any] = {"login": given["login"], **session.directory(command)}
         issued = (
             links.issue(session, given["login"], given["valid_hours"])
@@ -140,6 +141,23 @@ def set_roles(
         session.directory(SetRoles(login, roles))
     done = f"{login} is {', '.join(roles)}."
     _done("user.roles", {"login": login, "roles": list(roles)}, done, as_json=as_json)
+
+
+@subcommand(user, "move", example="strongroom user move bob north --as grace")
+@acting
+@click.argument("login")
+@click.argument("site", required=False, default="")
+def move(data: Path | None, who: Person, login: str, site: str, as_json: bool) -> None:
+    """Let a person be at home at the branch SITE, or without one at headquarters.
+
+    They sign in where they are at home; their credentials are kept there and at headquarters.
+    """
+    from appliance.directory.commands import SetHome
+
+    with SignedSession(who, data) as session:
+        session.directory(SetHome(login, site))
+    done = f"{login} is at home at {site or 'headquarters'}."
+    _done("user.move", {"login": login, "site": site}, done, as_json=as_json)
 
 
 def _state(name: str, state: str, summary: str) -> None:

@@ -95,8 +95,10 @@ def test_an_administrators_own_certificate_is_presented(site: Site, tmp_path: Pa
         async with running(site, Config(listen=LISTEN, tls=tls)) as (_, port):
             leaf = await leaf_at(port, x509s.certificate_pem(ca), "chat.bank.example")
             assert leaf == x509.load_pem_x509_certificates(own.chain_pem)[0]
+            for_branches = certificates.ca_pem(site.core)
+            await leaf_at(port, for_branches, certificates.INTERNAL_NAME)
             with pytest.raises(trio.BrokenResourceError):
-                await leaf_at(port, certificates.ca_pem(site.core), certificates.INTERNAL_NAME)
+                await leaf_at(port, for_branches, "chat.hospital.example")
 
     trio.run(main)
 

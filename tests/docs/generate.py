@@ -25,6 +25,8 @@ LIMIT_MODULES = (
     "appliance.policy.limits",
     "appliance.disposal.limits",
     "appliance.evidence.limits",
+    "appliance.sites.limits",
+    "sync.limits",
     "transports.limits",
     "transports.quic.limits",
     "store.limits",

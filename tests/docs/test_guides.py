@@ -14,7 +14,7 @@ from tests.docs.markdown import ROOT, codes, sections
 from tests.docs.test_readme import pattern
 from tests.system.cli_program import Demo, Office, free_port
 
-GUIDES = ("officer.md", "auditor.md")
+GUIDES = ("officer.md", "auditor.md", "branches.md")
 PROGRAM = "strongroom "
 
 
@@ -62,7 +62,7 @@ def mentioned(guide: str) -> Iterator[str]:
         yield from (code for code in codes(section.text) if code.startswith(PROGRAM))
         for fence in section.fences:
             if fence.language == "sh":
-                yield from " ".join(fence.lines).replace("\\", "").split("\n")
+                yield from "\n".join(fence.lines).replace("\\\n", " ").split("\n")
 
 
 @pytest.mark.parametrize("guide", GUIDES)

@@ -56,6 +56,7 @@ ROOMS_OF_SESSIONS = (
     "appliance/messaging",
     "appliance/directory",
     "appliance/disposal",
+    "appliance/sites/authority.py",
 )
 ELSEWHERE = "Only where administrators"
 LATER = "Kept for later"

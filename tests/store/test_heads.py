@@ -6,7 +6,7 @@ import pytest
 
 from store.engine.memory import MemoryEngine
 from store.errors import IntegrityError
-from store.heads import own_incarnations, read_head
+from store.heads import META_KEY, LogMeta, newest_pos, own_incarnations, read_head
 from store.ids import Origin
 from store.origins import OriginRow
 from store.skeleton import CHAIN_START
@@ -44,6 +44,21 @@ def test_other_sites_are_not_ones_own() -> None:
     box.engine.batch({ORIGIN.key(9): stranger.pack()}, box.token)
     assert box.read(read_head).node == box.log.node
     assert 7 not in box.read(own_incarnations)
+
+
+def test_a_row_of_the_first_version_is_read_by_the_last_rows_and_replaced() -> None:
+    box = Box().create()
+    box.append(message(1), message(2))
+    box.commit(box.log.renew)
+    (last,) = box.append(message(3))
+    meta = box.read(LogMeta.read)
+    assert meta == (2, last.t, 3)
+    box.medium.rows[META_KEY] = b"\x01" + meta.pack()[1:13]
+    assert box.read(LogMeta.read) == meta
+    assert box.read(newest_pos) == box.read(read_head).pos == 3
+    assert box.open().log.head.pos == 3
+    box.append(message(3))
+    assert box.medium.rows[META_KEY] == meta._replace(t=last.t + 1, pos=4).pack()
 
 
 def test_a_store_without_a_site_has_no_head() -> None:

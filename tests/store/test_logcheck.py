@@ -144,6 +144,21 @@ def test_every_bit_of_a_records_head_is_checked(at: int) -> None:
         assert problems_with(key, flipped(value, bit)), bit
 
 
+@pytest.mark.parametrize("flag", [records.LATE, records.QUARANTINED, records.AHEAD])
+def test_nothing_of_ones_own_is_late_or_ahead_or_quarantined(flag: int) -> None:
+    key = LOG.key(1, 4)
+    record = Record.unpack(SHARED.medium.rows[key])
+    changed = record._replace(flags=record.flags | flag)
+    assert Problem.STATE in problems_with(key, changed.pack())
+
+
+def test_an_operation_in_another_lane_than_its_kinds_is_found() -> None:
+    key = LOG.key(1, 4)
+    record = Record.unpack(SHARED.medium.rows[key])
+    changed = record._replace(flags=record.flags | records.lane_flags(2))
+    assert problems_with(key, changed.pack()) == {Problem.LANE}
+
+
 def ledger_findings(changes: dict[bytes, bytes | None]) -> list[Finding]:
     """What is found in a store of 13 leaves with some rows different or gone."""
     rows = DEEP.medium.rows

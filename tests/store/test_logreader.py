@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from random import Random
 from threading import Thread
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from store import records
+from store import feeds, records
+from store.engine.memory import MemoryEngine
 from store.engine.txn import Txn
 from store.errors import IntegrityError, PartGoneError
 from store.logcheck import Problem
 from store.logreader import UnknownOpError
-from store.oplog import Op, Remnant
+from store.oplog import Entry, Op, Remnant
 from store.records import HEADER_BYTES, PartState, Record
 from store.skeleton import op_hash
-from store.tables import LOG, STREAM
+from store.tables import LOG, STREAM, Table
 from store.vault import CONTROL
 from tests.store.logbox import Box, founding, message, privileged
+from tests.store.sitepair import branch, headquarters, join, note, positions, receive, shipped
 
 
 def destroy_envelope(box: Box, seq: int, state: PartState) -> None:
@@ -133,17 +138,18 @@ def test_origins_replay_together_in_the_order_applied() -> None:
     assert [entry.origin for entry in replayed] == [1, 1, 2, 2, 3, 3, 4]
 
 
-def test_replay_goes_by_position_not_by_origin() -> None:
+def test_replay_goes_on_through_incarnations_with_and_without_an_index_of_the_order() -> None:
     box = Box().create()
     box.append(message(), message())
     box.commit(box.log.renew)
-    box.append(message(), message())
-    for origin, seq, pos in ((1, 1, 1), (2, 1, 2), (2, 2, 3), (1, 2, 4)):
-        key = LOG.key(origin, seq)
-        row = box.medium.rows[key]
-        box.medium.rows[key] = row[:136] + pos.to_bytes(8, "big") + row[144:]
+    box.append(message())
+    box.commit(box.log.keep_order)
+    box.append(message())
+    box.commit(box.log.renew)
+    box.append(message())
     replayed = box.read(lambda reader: list(box.log.replay(reader)))
-    assert [(entry.origin, entry.pos) for entry in replayed] == [(1, 1), (2, 2), (2, 3), (1, 4)]
+    origins = [(1, 1), (1, 2), (2, 3), (2, 4), (3, 5)]
+    assert [(entry.origin, entry.pos) for entry in replayed] == origins
 
 
 def test_reading_works_from_another_thread_while_the_log_grows() -> None:
@@ -163,3 +169,65 @@ def test_reading_works_from_another_thread_while_the_log_grows() -> None:
         box.append(message(number % 9 + 1))
     thread.join()
     assert wrong == []
+
+
+@settings(max_examples=30)
+@given(st.randoms(use_true_random=False))
+def test_what_came_in_any_order_replays_by_position(rng: Random) -> None:
+    receiver, senders = headquarters(), [branch(seed) for seed in ("first", "second")]
+    numbers = [join(receiver, sender, is_whole=False) for sender in senders]
+    waiting = []
+    for number, sender in zip(numbers, senders, strict=True):
+        sender.append(*[note(1 + n % 3, n % 4) for n in range(rng.randrange(9))])
+        waiting += [(number, shipment) for shipment in shipped(sender)]
+    rng.shuffle(waiting)
+    for number, shipment in waiting:
+        receive(receiver, number, shipment)
+        if rng.random() < 0.3:
+            receiver.append(message(1))
+    replayed = receiver.read(lambda reader: list(receiver.log.replay(reader)))
+    assert [entry.pos for entry in replayed] == positions(receiver)
+    assert all(
+        entry
+        == receiver.read(lambda reader, at=entry: receiver.log.read(reader, at.origin, at.id.seq))  # type: ignore[misc]
+        for entry in replayed
+    )
+    assert rebuilt(replayed) == receiver.rows(Table.FEED, Table.TIMELINE, Table.HEAD)
+
+
+def rebuilt(entries: list[Entry]) -> dict[bytes, bytes | None]:
+    """Return the general views as the log alone gives them."""
+    txn = Txn(MemoryEngine().snapshot())
+    for entry in entries:
+        assert isinstance(entry, Op)
+        feeds.show(txn, entry, feeds.head(txn, entry.feed))
+    return dict(txn.writes)
+
+
+@given(
+    st.lists(st.integers(0, 3), max_size=20),
+    st.integers(0, 3),
+    st.integers(0, 22),
+    st.integers(0, 22),
+)
+def test_a_lane_is_what_belongs_to_it_and_no_more_rows_are_looked_at_than_told(
+    lanes: list[int], lane: int, after: int, most: int
+) -> None:
+    box = branch()
+    box.append(*[note(1, each) for each in lanes])
+    found = box.read(lambda reader: list(box.log.lane(reader, 1, lane, after, most)))
+    rows = dict(box.read(lambda reader: list(box.log.records(reader, 1))))
+    seqs = [
+        seq for seq, each in enumerate(lanes, 1) if each == lane and after < seq <= after + most
+    ]
+    assert found == [(seq, rows[seq]) for seq in seqs]
+
+
+def test_an_operation_under_another_origins_number_is_not_shipped() -> None:
+    sender, receiver = branch(), headquarters()
+    sender.append(note(1, 2))
+    receive(receiver, join(receiver, sender), *shipped(sender))
+    with pytest.raises(IntegrityError):
+        receiver.read(
+            lambda reader: receiver.log.ship(reader, 1, next(receiver.log.records(reader, 2))[1])
+        )

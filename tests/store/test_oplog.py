@@ -58,7 +58,7 @@ def memory(log: OpLog) -> tuple[object, ...]:
         log.origins,
         (log.ledger.origin, log.ledger.size, log.ledger.root()),
         log._batch_seq,
-        log._saved_t,
+        log._saved,
     )
 
 
@@ -302,6 +302,8 @@ def test_a_rollback_over_a_timely_close_reopens_the_segment() -> None:
         message(counter=1 << 64),
         message(kind=1 << 16),
         message(stream=None),
+        message(lane=4),
+        message(lane=-1),
     ],
 )
 def test_malformed_drafts_are_refused_and_leave_nothing(draft: Draft) -> None:
@@ -527,7 +529,7 @@ def test_a_store_without_a_log_or_with_another_builds_is_refused() -> None:
     name = meta_key("log")
     row = box.medium.rows[name]
     for wrong, error in (
-        (b"\x02" + row[1:], FormatError),
+        (b"\x03" + row[1:], FormatError),
         (row[:-1], FormatError),
         (row[:4] + b"\x09" + row[5:], IntegrityError),
     ):

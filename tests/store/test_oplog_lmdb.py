@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
+from typing import TypeVar
+
+from nacl.signing import SigningKey
 
 from store.clocks import SystemClock, SystemEntropy
 from store.disk import FileDisk
@@ -17,13 +22,16 @@ from store.vault import NoWrap, Vault
 from store.writer import Completion, Writer
 from tests.store.logbox import SITE_KEY, founding, message, privileged, sign
 
+T = TypeVar("T")
+
 ENTROPY = SystemEntropy()
 
 
 class Site:
     """One start of a site on a directory of the operating system."""
 
-    def __init__(self, path: Path, *, is_new: bool) -> None:
+    def __init__(self, path: Path, *, is_new: bool, key: SigningKey = SITE_KEY) -> None:
+        signer = partial(sign, key=key)
         self.engine = LmdbEngine(path / "db", map_bytes=64 << 20)
         self.token = self.engine.acquire()
         keys = FileDisk(path / "keys")
@@ -39,23 +47,27 @@ class Site:
                     streams,
                     fence,
                     entropy=ENTROPY,
-                    sign=sign,
-                    verify_key=bytes(SITE_KEY.verify_key),
+                    sign=signer,
+                    verify_key=bytes(key.verify_key),
                 )
             else:
                 vault = Vault.open(txn, keys, ENTROPY, NoWrap())
                 streams = Streams.load(txn, vault, ENTROPY)
-                self.log = OpLog.open(txn, vault, streams, fence, entropy=ENTROPY, sign=sign)
+                self.log = OpLog.open(txn, vault, streams, fence, entropy=ENTROPY, sign=signer)
             if txn.writes:
                 self.engine.batch(txn.writes, self.token)
 
     def run(self, drafts: list[Draft]) -> list[Op]:
         """Append through the writer's thread and wait for everything to be durable."""
-        done: SimpleQueue[list[Completion[Op]]] = SimpleQueue()
+        return self.work([partial(self.log.append, draft=draft) for draft in drafts])
+
+    def work(self, commands: list[Callable[..., T]]) -> list[T]:
+        """Let the writer's thread call each with ``txn`` and ``now_ms``; wait until durable."""
+        done: SimpleQueue[list[Completion[T]]] = SimpleQueue()
         failures: list[BaseException] = []
 
-        def decide(txn: Txn, actor: None, draft: Draft, now_ms: int) -> Op:
-            return self.log.append(txn, draft, now_ms)
+        def decide(txn: Txn, actor: None, command: Callable[..., T], now_ms: int) -> T:
+            return command(txn, now_ms=now_ms)
 
         writer = Writer(
             self.engine,
@@ -67,12 +79,12 @@ class Site:
             token=self.token,
         )
         writer.start()
-        for draft in drafts:
-            writer.submit(None, draft, None)
+        for command in commands:
+            writer.submit(None, command, None)
         writer.stop()
         assert failures == []
-        outcomes: list[Op] = []
-        while len(outcomes) < len(drafts):
+        outcomes: list[T] = []
+        while len(outcomes) < len(commands):
             for completion in done.get_nowait():
                 assert completion.error is None
                 assert completion.outcome is not None

@@ -47,13 +47,24 @@ def changed(at: int, byte: int) -> bytes:
         changed(4, 0x10),  # no such state
         changed(4, 0x51),
         changed(4, 0x44),  # destroyed, but sealed bytes are there
-        changed(5, 4),  # unknown flag
+        changed(5, 64),  # unknown flag
         ROW[: records.HEADER_BYTES],  # present, but nothing is sealed
     ],
 )
 def test_malformed_rows_are_refused(row: bytes) -> None:
     with pytest.raises(FormatError):
         Record.unpack(row)
+
+
+def test_what_is_read_of_a_row_alone_is_what_the_whole_row_says() -> None:
+    for lane in range(4):
+        row = changed(5, records.TIMELINE | lane << records.LANE_SHIFT)
+        assert records.lane_of(row) == Record.unpack(row).lane == lane
+        assert records.skeleton_of(row) == b"s" * SKELETON_BYTES
+        assert Record.unpack(row).pack() == row
+    for wrong in (b"", ROW[: records.HEADER_BYTES - 1], changed(0, 2)):
+        with pytest.raises(FormatError):
+            records.lane_of(wrong)
 
 
 def test_a_body_is_not_present_without_a_sealing() -> None:

@@ -30,6 +30,9 @@ CATALOGUE: dict[str, Entry] = {
     "auth.locked": Entry(
         True, "Too many failures; wait and try again.", "失败次数过多，请稍后再试。"
     ),
+    "auth.elsewhere": Entry(
+        False, "Sign in at the site where you are at home.", "请在您所属的站点登录。"
+    ),
     "auth.method_unavailable": Entry(
         False, "This sign-in method is not offered.", "不支持该登录方式。"
     ),
@@ -105,6 +108,42 @@ CATALOGUE: dict[str, Entry] = {
     ),
     "person.key": Entry(False, "This person already has a signing key.", "该人员已有签名密钥。"),
     "person.limit": Entry(False, "No more people fit here.", "人员数量已达上限。"),
+    "site.unknown": Entry(False, "There is no such branch.", "没有该分支站点。"),
+    "site.name": Entry(False, "The branch's name is not allowed.", "分支站点名称不符合规则。"),
+    "site.exists": Entry(False, "There is already a branch of this name.", "该分支站点名已存在。"),
+    "site.limit": Entry(False, "There are too many branches.", "分支站点过多。"),
+    "site.state": Entry(
+        False, "The branch is not in a state for this.", "该分支站点当前状态不允许此操作。"
+    ),
+    "site.fingerprint": Entry(
+        False, "The fingerprint is of another machine.", "指纹与该机器不符。"
+    ),
+    "site.people": Entry(
+        True,
+        "Not as many people are concerned as was signed; look again.",
+        "涉及人数已变化，请重新查看。",
+    ),
+    "site.invitation": Entry(False, "This is no invitation of a branch.", "这不是分支站点邀请。"),
+    "site.token": Entry(
+        False, "The invitation is used, expired or void.", "邀请已用、过期或作废。"
+    ),
+    "site.revoked": Entry(False, "This branch was revoked.", "该分支站点已被吊销。"),
+    "site.occupied": Entry(
+        False, "This site has people or headquarters already.", "本站点已有人员或已有总部。"
+    ),
+    "site.lease": Entry(
+        True,
+        "This branch has been cut off too long for this; it can be done at headquarters.",
+        "本站点与总部断开过久，请在总部办理。",
+    ),
+    "site.waiting": Entry(
+        True, "An administrator must approve this branch first.", "须先由管理员批准该分支站点。"
+    ),
+    "site.unreachable": Entry(True, "Headquarters cannot be reached.", "无法连接总部。"),
+    "site.untrusted": Entry(
+        False, "This is not the headquarters of the invitation.", "对方不是邀请所指的总部。"
+    ),
+    "site.not_headquarters": Entry(False, "Only headquarters decides this.", "仅总部可决定此事。"),
     "device.limit": Entry(False, "Revoke a device first.", "设备过多，请先吊销一台。"),
     "device.unknown": Entry(False, "There is no such device.", "没有该设备。"),
     "duty.unknown": Entry(False, "There is no such duty.", "没有该值班岗位。"),
@@ -244,6 +283,46 @@ CATALOGUE: dict[str, Entry] = {
     "replica.not_retired": Entry(
         False, "Destruction waits for this key replica.", "销毁流程仍在等待该密钥副本。"
     ),
+    "link.failed": Entry(True, "The link failed at this site.", "本站点的链路处理失败。"),
+    "link.malformed": Entry(
+        True, "The other site sent what is no frame of the link.", "对方站点发送了无效的链路帧。"
+    ),
+    "link.limit": Entry(
+        True, "The other site exceeded a limit of the link.", "对方站点超出链路限制。"
+    ),
+    "link.unexpected": Entry(
+        True, "The other site sent a frame out of place.", "对方站点发送了不合时宜的帧。"
+    ),
+    "link.rejected": Entry(
+        False, "The other site sent an operation that does not hold.", "对方站点发送了无效的操作。"
+    ),
+    "link.version": Entry(
+        False, "The sites have no version of the link in common.", "两站点没有共同的链路版本。"
+    ),
+    "link.stranger": Entry(
+        False, "The other site is not one that may connect.", "对方站点无权连接。"
+    ),
+    "link.proxy": Entry(True, "The proxy does not let the link through.", "代理不允许链路通过。"),
+    "link.intercepted": Entry(
+        True,
+        "What answers at headquarters' address is not headquarters.",
+        "总部地址上应答的并非总部。",
+    ),
+    "link.fenced": Entry(
+        True, "A site's log was set back; it goes on anew.", "站点日志被回退，将以新身份继续。"
+    ),
+    "link.forked": Entry(
+        True,
+        "Two logs of one site differ; it goes on anew.",
+        "同一站点的日志出现分叉，将重新开始。",
+    ),
+    "link.gap": Entry(
+        True, "Something is missing; it is asked for again.", "数据有缺失，将重新请求。"
+    ),
+    "link.lost": Entry(True, "The line between the sites ended.", "站点间线路中断。"),
+    "link.replaced": Entry(True, "The same site connected again.", "同一站点重新建立了连接。"),
+    "link.stopped": Entry(True, "One of the sites is stopping.", "其中一个站点正在停止。"),
+    "link.ended_by_peer": Entry(True, "The other site ended the link.", "对方站点结束了链路。"),
     "backup.exists": Entry(False, "There is something in that place.", "目标位置已存在。"),
     "backup.place": Entry(
         False, "A backup lies apart from data, keys and replicas.", "备份须与数据和密钥分开存放。"

@@ -3,15 +3,17 @@
 =====================================================  =========================================
 ``strongroom://[LOGIN@]HOST[:PORT]``                   a server, perhaps with a login name
 ``strongroom://HOST[:PORT]/join?pin=PIN#CODE``         an invitation; the code is the secret
+``strongroom://HOST[:PORT]/site#SECRET``               a branch's invitation: 32 bytes, base64url
 ``sha256:`` and 64 lower-case hex digits               a pin: the hash of a CA certificate's DER
 =====================================================  =========================================
 
-The code stands behind ``#`` because that part of an address is never sent to a server or written
-to its log by software that takes the link for a web address.
+Code and secret stand behind ``#`` because that part of an address is never sent to a server or
+written to its log by software that takes the link for a web address.
 """
 
 from __future__ import annotations
 
+import base64
 import re
 from dataclasses import dataclass, field
 from urllib.parse import quote, unquote, urlsplit
@@ -26,6 +28,8 @@ MAX_LINK_CHARACTERS = 2_048
 _PIN = re.compile(r"sha256:[0-9a-f]{64}")
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|[0-9a-fA-F:.]{2,45}(%[A-Za-z0-9._-]{1,32})?")
 _CODE = re.compile(r"[A-Za-z0-9._~-]{1,256}")
+_SECRET = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
+"""32 bytes in base64url without padding, whose last character has two bits that are 0."""
 
 
 class LinkError(ValueError):
@@ -64,6 +68,18 @@ class Invitation:
         return f"{SCHEME}://{self.server.authority}/join{query}#{self.code}"
 
 
+@dataclass(frozen=True, slots=True)
+class SiteInvitation:
+    """A link that lets one branch join headquarters, once."""
+
+    server: Server
+    secret: bytes = field(repr=False)
+
+    def __str__(self) -> str:
+        text = base64.urlsafe_b64encode(self.secret).decode("ascii").rstrip("=")
+        return f"{SCHEME}://{self.server.authority}/site#{text}"
+
+
 def parse_pin(text: str) -> bytes:
     """Return a pin's 32 bytes; LinkError when it is none."""
     if not _PIN.fullmatch(text):
@@ -97,6 +113,14 @@ def parse_invitation(text: str) -> Invitation:
             raise LinkError("an invitation names nothing but a pin")
         parse_pin(pin)
     return Invitation(server, code, pin)
+
+
+def parse_site_invitation(text: str) -> SiteInvitation:
+    """Read a branch's invitation link. LinkError when it is none."""
+    server, path, query, secret = _split(text.strip())
+    if path != "/site" or query or not _SECRET.fullmatch(secret):
+        raise LinkError("a branch's invitation ends in /site#SECRET")
+    return SiteInvitation(server, base64.urlsafe_b64decode(secret + "="))
 
 
 def _split(text: str) -> tuple[Server, str, str, str]:

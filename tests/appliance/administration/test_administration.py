@@ -101,6 +101,8 @@ class FakeHost:
         self.replicas = Replicas([], site.ports.engine, site.vault, site.ports.clock)
         self.started_ms = site.ports.clock.wall_ms()
         self.addresses = ("127.0.0.1:8443",)
+        self.line = None
+        self.site_addresses = ("hq.example:8443",)
         self.lockout = Lockout()
 
     async def execute(self, actor: Actor, command: Any) -> Any:

@@ -20,17 +20,32 @@ from appliance.directory.commands import (
     CreatePerson,
     request_of,
 )
-from appliance.directory.decide import DECISIONS
+from appliance.directory.decide import DECISIONS as DIRECTORY
 from appliance.directory.model import Person
-from appliance.directory.requests import canonical_request
+from appliance.directory.requests import canonical_json, canonical_request
 from appliance.directory.state import Directory
-from appliance.operations import SPECS, BodyStruct, Kind, Signed, decode
+from appliance.operations import (
+    SPECS,
+    BodyStruct,
+    Kind,
+    Signed,
+    SiteApproved,
+    SiteHeadquarters,
+    SiteInvited,
+    SiteJoined,
+    decode,
+)
+from appliance.policy.clock import Reading
+from appliance.sites import decide_lease, decide_sites, lease
+from appliance.sites.commands import NAMES, GrantLease
+from appliance.sites.lease import Grant
+from appliance.sites.registry import Sites
 from store.clocks import ManualClock, SeededEntropy
 from store.disk import MemoryDisk
 from store.engine.memory import Medium, MemoryEngine
 from store.engine.txn import Txn
 from store.fence import Fence
-from store.ids import Stream, StreamKind
+from store.ids import SITE_STREAM, Stream, StreamKind
 from store.oplog import Draft, Op, OpLog
 from store.streams import Streams
 from store.tables import REGISTER
@@ -40,6 +55,8 @@ from transports.wire.errors import Refusal
 NODE = b"n" * 16
 VERIFIER = "$argon2id$v=19$m=65536,t=3,p=1$c2FsdHNhbHRzYWx0c2FsdA$aGFzaA"
 OTHER_VERIFIER = VERIFIER + "AA"
+
+DECISIONS = {**DIRECTORY, **decide_sites.DECISIONS, **decide_lease.DECISIONS}
 
 _PLACE = struct.Struct(">IQ")
 _SITE_KEY = SigningKey(bytes(range(32)))
@@ -72,6 +89,7 @@ class Town:
         self.engine = MemoryEngine(self.medium)
         self.token = self.engine.acquire()
         self.directory = Directory()
+        self.sites = Sites(self.directory)
         self.logged: list[Op] = []
         with closing(self.engine.snapshot()) as snapshot:
             txn = Txn(snapshot)
@@ -87,6 +105,7 @@ class Town:
                 verify_key=bytes(_SITE_KEY.verify_key),
             )
             self.engine.batch(txn.writes, self.token)
+        self.sites.node = self.log.node
 
     @property
     def now(self) -> int:
@@ -128,22 +147,53 @@ class Town:
             now,
             self.directory,
             None,  # type: ignore[arg-type]  # there are no conversations here
+            self.sites,
             self.entropy,
             self._append,
             lambda origin, seq: self.log.read(txn, origin, seq),
+            self.reading,
         )
 
     def _append(self, txn: Txn, draft: Draft, body: BodyStruct, now_ms: int) -> Op:
         op = self.log.append(txn, draft, now_ms)
         spec = SPECS[Kind(op.kind)]
-        item = 0
-        if spec.item:
-            stream = Stream(StreamKind.DEVICE, getattr(body, spec.item))
-            item = self.streams.ensure(txn, stream, now_ms)
+        item = getattr(body, spec.item) if spec.item else 0
+        if not isinstance(item, int):
+            item = self.streams.ensure(txn, Stream(StreamKind.DEVICE, item), now_ms)
         row = REGISTER.key(op.pseudonym, op.kind, item)
         txn.put(row, _PLACE.pack(op.origin, op.id.seq))
         self.directory.apply(txn, op, body)
+        self.sites.fold(op, body, txn.on_rollback)
         return op
+
+    def record(self, *bodies: tuple[Kind, BodyStruct]) -> None:
+        """Append operations to the site's stream as they are."""
+        with closing(self.engine.snapshot()) as snapshot:
+            txn = Txn(snapshot)
+            context = self.context(txn, SITE, self.now)
+            for kind, body in bodies:
+                context.append(kind, body, stream=SITE_STREAM)
+            self.log.before_commit(txn, self.now)
+            self.engine.batch(txn.writes, self.token)
+
+    def reading(self) -> Reading:
+        return Reading(self.clock.wall_ms(), self.clock.boot(), self.clock.uptime_ms())
+
+    def branch(self, number: int, name: str) -> bytes:
+        """Add an approved branch; return its NodeId."""
+        node = name.encode().ljust(16, b".")
+        self.record(
+            (Kind.SITE_INVITED, SiteInvited(number, name, b"t" * 32, self.now)),
+            (Kind.SITE_JOINED, SiteJoined(number, node, b"k" * 32)),
+            (Kind.SITE_APPROVED, SiteApproved(number, node)),
+        )
+        return node
+
+    def become_branch(self) -> None:
+        """Make this site the branch "here" of some headquarters, with a fresh lease."""
+        body = SiteHeadquarters(b"q" * 16, b"k" * 32, ("hq:443",), b"", "Hospital", 1, "here")
+        self.record((Kind.SITE_HEADQUARTERS, body))
+        self.run(SITE, GrantLease(Grant(lease.ask(self.reading(), 1), self.now, 1)))
 
     # --- people ----------------------------------------------------------------------------------
 
@@ -181,7 +231,9 @@ class Town:
     def signed(self, login: str, command: Command, key: SigningKey | None = None) -> Actor:
         """Return the person as actor who signed this command."""
         person = self.person(login).id
-        data = canonical_request(NODE, b"c" * 16, person, *request_of(command))
+        name = NAMES.get(type(command))
+        request = (name, canonical_json(command)) if name else request_of(command)
+        data = canonical_request(NODE, b"c" * 16, person, *request)
         signature = (key or key_of(login)).sign(data).signature
         return Actor(person, b"", Signed(data, bytes(signature)))
 

@@ -34,7 +34,7 @@ class House:
     """One site and its people; every command is decided and committed at once.
 
     ``heard`` is what live fan-out told each person, online all the time. ``retain`` keeps every
-    byte ever written to the simulated medium and disks.
+    byte ever written to the simulated medium and disks. Another ``seed`` makes another site.
     """
 
     def __init__(
@@ -42,11 +42,12 @@ class House:
         *logins: str,
         make_engine: Callable[[], Engine] | None = None,
         retain: bool = False,
+        seed: int = 7,
     ) -> None:
         self.medium = Medium(retain=retain)
         self._make_engine = make_engine or (lambda: MemoryEngine(self.medium))
         self._disks = (MemoryDisk(retain=retain), MemoryDisk(retain=retain))
-        self._entropy = SeededEntropy(7)
+        self._entropy = SeededEntropy(seed)
         self.clock = ManualClock()
         self.heard: dict[bytes, list[Event]] = {}
         self.ops: list[Op] = []

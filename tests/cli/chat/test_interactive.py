@@ -1,4 +1,4 @@
-"""The chat in a terminal tells what was destroyed."""
+"""The chat in a terminal tells what was destroyed, and when headquarters is out of reach."""
 
 from __future__ import annotations
 
@@ -63,5 +63,37 @@ def test_what_was_destroyed_is_told_wherever_one_is() -> None:
             for place in ("", " in 0d0d0d0d")
         ]
         assert (screen.forgotten, session.listed) == (2, listed)
+
+    trio.run(main)
+
+
+class AtBranch(Listening):
+    """A session at a branch whose line is up, cut, cut with more waiting, up again and quiet."""
+
+    async def events(self) -> Any:
+        for line in (
+            schema.Site("reachable", AT),
+            schema.Site("unreachable", AT, 0),
+            schema.Site("unreachable", AT, 1_200),
+            schema.Site("reachable", AT, 1_200),
+            schema.Site("reachable", AT),
+            schema.Site("unreachable"),
+        ):
+            yield line
+
+
+def test_a_cut_line_is_told_and_its_return_too() -> None:
+    async def main() -> None:
+        screen = Screen()
+        chat: Any = Chat(cast("Any", AtBranch()), cast("Any", screen), 10.0)
+        await chat._listen()
+        when = render.clock(AT)
+        assert screen.lines == [
+            f"* headquarters cannot be reached since {when}",
+            f"* headquarters cannot be reached since {when}; "
+            "1,200 things wait and go out by themselves",
+            "* headquarters is reached again; 1,200 things are on their way",
+            "* headquarters cannot be reached",
+        ]
 
     trio.run(main)

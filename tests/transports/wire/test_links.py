@@ -13,10 +13,12 @@ from transports.wire.links import (
     Invitation,
     LinkError,
     Server,
+    SiteInvitation,
     format_pin,
     parse_invitation,
     parse_pin,
     parse_server,
+    parse_site_invitation,
 )
 
 LABELS = st.text("abcdefghijklmnopqrstuvwxyz0123456789-", min_size=1, max_size=12)
@@ -45,6 +47,22 @@ def test_an_invitation_is_read_as_it_was_written(host: str, port: int, code: str
     assert parse_invitation(f" {invitation}\n") == invitation
 
 
+@given(HOSTS, PORTS, st.binary(min_size=32, max_size=32))
+def test_a_branchs_invitation_is_read_as_it_was_written(
+    host: str, port: int, secret: bytes
+) -> None:
+    invitation = SiteInvitation(Server(host, port), secret)
+    assert parse_site_invitation(f" {invitation}\n") == invitation
+
+
+@pytest.mark.parametrize(
+    "end", ["", "A", "B" * 43, "A" * 42, "A" * 44, "A" * 42 + "?", "A" * 42 + "="]
+)
+def test_a_secret_of_another_length_or_spelling_is_refused(end: str) -> None:
+    with pytest.raises(LinkError):
+        parse_site_invitation(f"strongroom://hq.example/site#{end}")
+
+
 @given(st.binary(min_size=32, max_size=32))
 def test_a_pin_is_read_as_it_was_written(digest: bytes) -> None:
     assert parse_pin(format_pin(digest)) == digest
@@ -52,7 +70,7 @@ def test_a_pin_is_read_as_it_was_written(digest: bytes) -> None:
 
 @given(st.text(max_size=60))
 def test_no_text_raises_anything_else(text: str) -> None:
-    for parse in (parse_server, parse_invitation):
+    for parse in (parse_server, parse_invitation, parse_site_invitation):
         for prefix in ("", "strongroom://"):
             with suppress(LinkError):
                 parse(prefix + text)

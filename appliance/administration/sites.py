@@ -1,0 +1,95 @@
+"""Show branches, whose branch this site is, and how it stands with headquarters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from appliance import certificates
+from appliance.administration.contract import Answer, Arguments, Host, Operation
+from appliance.operations import SecretSlot
+from appliance.sites import enrolment, lease
+from appliance.sites.registry import Branch
+from transports.wire.errors import Refusal
+
+
+class Named(Arguments, frozen=True):
+    """A branch, by its name."""
+
+    name: str
+
+
+def _branch(host: Host, branch: Branch) -> dict[str, Any]:
+    sites = host.site.core.sites
+    pin = enrolment.pin_of(host.site.core.secrets[SecretSlot.CA_CERTIFICATE])
+    key = branch.public_key
+    return {
+        "site": branch.site,
+        "name": branch.name,
+        "state": branch.state,
+        "fingerprint": enrolment.fingerprint(key, pin) if key else "",
+        "node": branch.node.hex(),
+        "people": len(sites.revealed(branch.node)) if branch.node else 0,
+        "invited_at": branch.invited_ms,
+        "expires_at": branch.expires_ms,
+        "joined_at": branch.joined_ms or None,
+        "approved_at": branch.approved_ms or None,
+        "revoked_at": branch.revoked_ms or None,
+        "reprovisioned_at": branch.reprovisioned_ms or None,
+    }
+
+
+async def list_sites(host: Host, arguments: Arguments) -> Answer:
+    """List the branches of this headquarters."""
+    known = host.site.core.sites.branches.values()
+    return {"sites": [_branch(host, branch) for branch in known]}
+
+
+async def show_site(host: Host, arguments: Named) -> Answer:
+    """Show one branch, and the people whose credentials it holds or still knows."""
+    sites = host.site.core.sites
+    branch = sites.named(arguments.name)
+    if branch is None:
+        raise Refusal("site.unknown")
+    people = [
+        {"login": person.login, "name": person.name, "at_home": person.home == branch.node}
+        for person in (sites.revealed(branch.node) if branch.node else ())
+    ]
+    return {**_branch(host, branch), "revealed": people}
+
+
+async def status(host: Host, arguments: Arguments) -> Answer:
+    """Show whether this is headquarters or a branch, and how a branch stands."""
+    core, headquarters = host.site.core, host.site.core.sites.headquarters
+    if headquarters is None:
+        approved = sum(branch.is_approved for branch in core.sites.branches.values())
+        return {
+            "role": "headquarters",
+            "organisation": core.site_name,
+            "pin": enrolment.pin_of(core.secrets[SecretSlot.CA_CERTIFICATE]).hex(),
+            "addresses": list(host.site_addresses),
+            "branches": approved,
+        }
+    state = lease.state_of(core.sites.mark, core.reading())
+    line = host.line
+    until = certificates.site_identity(core).not_after
+    return {
+        "role": "branch",
+        "organisation": headquarters.organisation,
+        "name": headquarters.name,
+        "addresses": list(headquarters.addresses),
+        "line": line.headquarters if line else "",
+        "since_at": line.since or None if line else None,
+        "waiting": line.waiting if line else 0,
+        "certificate_expires_at": int(until.timestamp() * 1000),
+        "profile": core.sites.profile,
+        "lease": state,
+        "refused": sorted(lease.REFUSED[state, core.sites.profile]),
+    }
+
+
+OPERATIONS: Final[Mapping[str, Operation]] = {
+    "site.list": Operation(Arguments, list_sites),
+    "site.show": Operation(Named, show_site),
+    "site.status": Operation(Arguments, status),
+}

@@ -1,0 +1,1 @@
+"""Branches and headquarters: who they are, what each may do, and what travels between them."""

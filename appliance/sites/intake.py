@@ -1,0 +1,389 @@
+"""Take in what another site sent: log it, decide what has effect, let the views follow.
+
+One decision applies one piece, and moves the lane's cursor in the same transaction. So an effect
+happens once, however often a piece is sent, and a crash leaves either all of it or nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from heapq import merge as merged
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from appliance.context import Context, refuse
+from appliance.operations import (
+    SPECS,
+    UNSIGNED,
+    BodyStruct,
+    ConversationCreated,
+    ConversationMember,
+    Kind,
+    Message,
+    PersonHome,
+    PersonProfile,
+    Verdict,
+    decode,
+)
+from appliance.sites import history, merge, pending, upstream
+from appliance.sites.link_commands import GapError, NoteHistory, PieceError, Taken, TakePiece
+from appliance.sites.merge import Side
+from appliance.sites.reach import REACH, Reach, lane, may_come_from_branch, reach
+from store import cursors, hlc, shipping
+from store.envelope import Envelope
+from store.errors import FormatError, IntegrityError, PartGoneError
+from store.ids import SITE_STREAM, OpId, Origin, Stream, StreamKind
+from store.oplog import Op
+from store.shipping import Shipment
+from store.vault import CONTROL, STANDARD
+from sync.pieces import NUMBERED, Entry, Lane, Own, Piece
+
+if TYPE_CHECKING:
+    from appliance.core import Core
+
+_NO_KEY: Final = bytes(32)
+"""Stands for the key of another branch: headquarters is trusted to have checked it."""
+
+LOGIN_SUFFIX: Final = 6
+"""Digits of a person's id behind a login name that even its site has given twice."""
+
+
+def take(core: Core, ctx: Context, command: TakePiece) -> Taken:
+    """Decide ``TakePiece``, by the site alone.
+
+    Raises ``GapError`` for a piece that leaves something out, and ``PieceError`` for one that no
+    honest site sends; a refusal "site.unknown" for a peer that is not one of ours.
+    """
+    if not ctx.actor.is_site:
+        raise refuse("permission.denied")
+    piece = command.piece
+    try:
+        if core.sites.is_branch:
+            if command.node != core.sites.headquarters_node:
+                raise refuse("site.unknown")
+            upstream.follow(ctx.txn, command.numbered_by)
+            from_headquarters = _FromHeadquarters(core, ctx, piece)
+            if piece.lane is Lane.HISTORY:
+                return from_headquarters.take_history()
+            return from_headquarters.take()
+        branch = core.sites.branch_of(command.node)
+        if branch is None or not branch.is_approved:
+            raise refuse("site.unknown")
+        if piece.lane is Lane.HISTORY:
+            raise PieceError("a branch has no history to tell")
+        if command.numbered_by.node != command.node:
+            raise PieceError("a branch tells of itself alone")
+        return _FromBranch(core, ctx, piece, command.numbered_by).take()
+    except (FormatError, IntegrityError) as error:
+        raise PieceError("an operation that does not hold") from error
+
+
+def note_history(core: Core, ctx: Context, command: NoteHistory) -> None:
+    """Decide ``NoteHistory``, by the site alone."""
+    if not ctx.actor.is_site:
+        raise refuse("permission.denied")
+    known = core.streams.pseudonym(command.stream)
+    if known is not None:
+        history.got(ctx.txn, known, command.before, is_end=command.is_end)
+
+
+class _Intake:
+    """Takes one piece; the two directions differ in whom they believe what."""
+
+    def __init__(self, core: Core, ctx: Context, piece: Piece) -> None:
+        self.core = core
+        self.ctx = ctx
+        self.piece = piece
+        self.number = cursors.PEER
+
+    def take(self) -> Taken:
+        """Apply what is new in the piece and move the cursor."""
+        txn, piece = self.ctx.txn, self.piece
+        cursor = cursors.get(txn, self.number, piece.lane)
+        if piece.after > cursor:
+            raise GapError("a piece that leaves something out")
+        if piece.upto > cursor:
+            for each in _in_order(piece):
+                if each.number <= cursor or each.number > piece.upto:
+                    continue
+                if isinstance(each, Own):
+                    self.confirm(each)
+                else:
+                    self._enter(each)
+            cursor = piece.upto
+            cursors.put(txn, self.number, piece.lane, cursor)
+        for statement in piece.statements:
+            self.attest(statement)
+        return Taken(cursor)
+
+    def _enter(self, entry: Entry) -> None:
+        try:
+            origin = self.piece.origins[entry.origin]
+        except IndexError:
+            raise PieceError("an operation of an origin that is not named") from None
+        number = self.origin_number(origin)
+        if self.core.log.is_own(number):
+            return
+        shipment = entry.shipment
+        envelope = shipping.envelope_of(shipment)
+        if envelope is None or shipment.stream is None:
+            self._receive_bare(number, shipment)
+            return
+        body = _body(envelope, shipment)
+        is_void = entry.is_quarantined or self.is_void(origin, shipment, envelope, body)
+        op = self.core.log.receive(
+            self.ctx.txn,
+            number,
+            shipment,
+            now_ms=self.ctx.now,
+            retention_class=self._retention_class(envelope, shipment.stream),
+            lane=_lane(self.piece.lane, envelope.kind),
+            is_quarantined=is_void,
+            late=self._is_late(envelope, shipment.stream, body),
+        )
+        if isinstance(op, Op):
+            if op.target:  # what targets a message may come before it, in another lane
+                self.origin_number(Origin(*OpId.unpack(op.target)[:2]))
+            if body is not None and not is_void and not self.is_only_kept(envelope):
+                self.core.apply(self.ctx.txn, op, self.core.localised(op, body))
+                if self.piece.lane is not Lane.HISTORY:
+                    self.ctx.ops.append(op)
+                self.follow_up(op, body, entry.number)
+
+    def _receive_bare(self, number: int, shipment: Shipment) -> None:
+        self.core.log.receive(
+            self.ctx.txn,
+            number,
+            shipment,
+            retention_class=CONTROL,
+            now_ms=self.ctx.now,
+            lane=_lane(self.piece.lane, 0),
+        )
+
+    def _retention_class(self, envelope: Envelope, stream: Stream) -> int:
+        spec = SPECS.get(Kind(envelope.kind)) if envelope.kind in REACH else None
+        if spec is None or spec.retention_class != STANDARD:
+            return CONTROL if spec is None else spec.retention_class
+        known = self.core.conversations.get(stream.id)
+        return STANDARD if known is None else known.retention_class
+
+    def _is_late(self, envelope: Envelope, stream: Stream, body: BodyStruct | None) -> bool:
+        """Tell whether a message sorts before another one that is shown here already."""
+        if not isinstance(body, Message) or stream.kind is not StreamKind.CONVERSATION:
+            return False
+        if self.piece.lane is Lane.HISTORY:
+            return False
+        feed = self.core.streams.pseudonym(stream)
+        if feed is None:
+            return False
+        return hlc.key(envelope.t, envelope.floor) < self.core.conversations.front(feed).key
+
+    def _holder(self, envelope: Envelope, stream: Stream, body: BodyStruct) -> Op | None:
+        """Return the operation that holds the register which an arriving one would set."""
+        key = self.core.register_of(envelope.kind, stream, envelope.actor, body)
+        value = None if key is None else self.ctx.txn.get(key)
+        if value is None:
+            return None
+        try:
+            return self.core.log.read(self.ctx.txn, *self.core.place_in(value))
+        except PartGoneError:
+            return None
+
+    def _side(self, op: Op) -> Side:
+        is_headquarters = op.id.node == self.core.sites.headquarters_node
+        return Side(op.kind, self.core.body_of(op), is_headquarters)
+
+    def follow_up(self, op: Op, body: BodyStruct, number: int) -> None:
+        """Do what follows from an operation that has had its effect; ``number`` is its place."""
+
+    # --- what the directions differ in ------------------------------------------------------------
+
+    def origin_number(self, origin: Origin) -> int:
+        """Return the local number of an origin, giving it one if need be."""
+        raise NotImplementedError
+
+    def confirm(self, run: Own) -> None:
+        """Note that own operations have arrived at headquarters."""
+        raise NotImplementedError
+
+    def attest(self, statement: bytes) -> None:
+        """Check a segment's statement against what is here."""
+        raise NotImplementedError
+
+    def is_only_kept(self, envelope: Envelope) -> bool:
+        """Tell whether an operation is logged and not acted on."""
+        return reach(envelope.kind, StreamKind.SITE) in (Reach.KEPT, Reach.SITE)
+
+    def is_void(
+        self, origin: Origin, shipment: Shipment, envelope: Envelope, body: BodyStruct | None
+    ) -> bool:
+        """Tell whether an operation has no effect here."""
+        raise NotImplementedError
+
+
+class _FromBranch(_Intake):
+    """Headquarters takes a branch's log, and believes of it what that branch may say."""
+
+    def __init__(self, core: Core, ctx: Context, piece: Piece, origin: Origin) -> None:
+        super().__init__(core, ctx, piece)
+        self.node = origin.node
+        if piece.origins not in ((), (origin,)) or piece.own:
+            raise PieceError("a branch tells of itself alone")
+        self.number = self.origin_number(origin)
+
+    def origin_number(self, origin: Origin) -> int:
+        known = self.core.log.number_of(origin)
+        if known is not None:
+            return known
+        branch = self.core.sites.branch_of(origin.node)
+        if branch is None:
+            raise PieceError("an operation of a site that is none of ours")
+        return self.core.log.add_origin(self.ctx.txn, origin, branch.public_key, is_whole=True)
+
+    def follow_up(self, op: Op, body: BodyStruct, number: int) -> None:
+        """Give somebody another login name when another site was first with theirs."""
+        if not isinstance(body, PersonProfile):
+            return
+        holder = self.core.directory.resolve(body.login)
+        if holder is None or holder.id == op.stream.id:
+            return
+        stream, name = op.stream, self.core.sites.name_of(self.node)
+        login = f"{body.login}@{name}"
+        if self.core.directory.resolve(login) is not None:
+            login = f"{login}-{op.stream.id.hex()[:LOGIN_SUFFIX]}"
+        corrected = msgspec.structs.replace(body, login=login, signed=UNSIGNED)
+        self.ctx.append(Kind.PERSON_PROFILE, corrected, stream=stream)
+        verdict = Verdict(op.id.pack(), "corrected", "person.exists")
+        self.ctx.append(Kind.VERDICT, verdict, stream=SITE_STREAM)
+
+    def confirm(self, run: Own) -> None:
+        raise PieceError("a branch knows no order of arrival")
+
+    def attest(self, statement: bytes) -> None:
+        self.core.log.attest(self.ctx.txn, self.number, statement)
+
+    def is_void(
+        self, origin: Origin, shipment: Shipment, envelope: Envelope, body: BodyStruct | None
+    ) -> bool:
+        assert shipment.stream is not None
+        actor = envelope.actor
+        if (
+            actor
+            and self.core.sites.node_of_person(actor) != self.node
+            and not self._is_new(envelope)
+        ):
+            return True
+        if not may_come_from_branch(envelope.kind):
+            return True
+        if body is None:
+            return False
+        if envelope.kind in merge.CREDENTIALS:
+            person = self.core.directory.person(shipment.stream.id)
+            if person is not None and person.ended_pos > envelope.seen:
+                return True
+        holder = self._holder(envelope, shipment.stream, body)
+        if holder is None or holder.pos <= envelope.seen or holder.id.node == self.node:
+            return False
+        return merge.beats(self._side(holder), Side(envelope.kind, body, is_headquarters=False))
+
+    def _is_new(self, envelope: Envelope) -> bool:
+        """Tell whether the actor is not known here yet: their first operation is on its way."""
+        return self.core.directory.person(envelope.actor) is None
+
+
+class _FromHeadquarters(_Intake):
+    """A branch takes what headquarters has decided; its own waits for headquarters' order."""
+
+    def __init__(self, core: Core, ctx: Context, piece: Piece) -> None:
+        super().__init__(core, ctx, piece)
+        self._opening: dict[int, int] = {}
+        """The number of the newest operation of each opening, by the conversation's pseudonym."""
+
+    def origin_number(self, origin: Origin) -> int:
+        known = self.core.log.number_of(origin)
+        if known is not None:
+            return known
+        headquarters = self.core.sites.headquarters
+        is_theirs = headquarters is not None and headquarters.node == origin.node
+        key = headquarters.public_key if headquarters is not None and is_theirs else _NO_KEY
+        return self.core.log.add_origin(self.ctx.txn, origin, key, is_whole=False)
+
+    def take_history(self) -> Taken:
+        """Apply operations from before their conversation came into scope."""
+        for entry in self.piece.entries:
+            self._enter(entry)
+        return Taken(self.piece.upto)
+
+    def follow_up(self, op: Op, body: BodyStruct, number: int) -> None:
+        """Note whose history is to be asked for, when somebody at home here joins."""
+        sites = self.core.sites
+        is_first = self._is_of_opening(op, body, number)
+        if isinstance(body, ConversationMember):
+            is_joining = body.role and (body.opening or body.since in (0, op.key))
+            if is_joining and not is_first and sites.is_home(body.person):
+                history.owe(self.ctx.txn, op.pseudonym, number)
+        elif isinstance(body, PersonHome) and body.node == sites.node:
+            for each in self.core.conversations.current(op.stream.id):
+                known = self.core.conversations.get(each)
+                if known is not None:
+                    history.owe(self.ctx.txn, known.pseudonym, number)
+
+    def _is_of_opening(self, op: Op, body: BodyStruct, number: int) -> bool:
+        """Tell whether nothing can have been said in a conversation before this operation.
+
+        So it is when it follows its beginning, in this piece and with nothing in between.
+        """
+        if isinstance(body, ConversationCreated) or self._opening.get(op.pseudonym) == number - 1:
+            self._opening[op.pseudonym] = number
+            return True
+        return False
+
+    def confirm(self, run: Own) -> None:
+        pending.confirm(self.ctx.txn, self.core.log, run)
+
+    def attest(self, statement: bytes) -> None:
+        raise PieceError("statements go to headquarters")
+
+    def is_void(
+        self, origin: Origin, shipment: Shipment, envelope: Envelope, body: BodyStruct | None
+    ) -> bool:
+        assert shipment.stream is not None
+        if body is None:
+            return False
+        holder = self._holder(envelope, shipment.stream, body)
+        if holder is None or not pending.is_pending(self.ctx.txn, self.core.log, holder):
+            return False
+        is_headquarters = origin.node == self.core.sites.headquarters_node
+        arriving = Side(envelope.kind, body, is_headquarters)
+        return not merge.beats(arriving, self._side(holder))
+
+
+def _lane(carried: Lane, kind: int) -> Lane:
+    """Return the lane to log an operation in: the one that carried it, if that is numbered."""
+    return carried if carried in NUMBERED else lane(kind)
+
+
+def _in_order(piece: Piece) -> Iterator[Entry | Own]:
+    """Yield entries and runs of own operations in the order of arrival."""
+
+    def number(each: Entry | Own) -> int:
+        return each.number
+
+    return merged(piece.own, piece.entries, key=number)
+
+
+def _body(envelope: Envelope, shipment: Shipment) -> BodyStruct | None:
+    """Read a body; None when it did not come, or is of a newer build."""
+    if shipment.body is None:
+        return None
+    try:
+        return decode(envelope.kind, shipment.body)
+    except (ValueError, KeyError):
+        return None
+
+
+DECISIONS: Final[dict[type, Callable[[Any, Context, Any], Any]]] = {
+    TakePiece: take,
+    NoteHistory: note_history,
+}

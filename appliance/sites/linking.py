@@ -1,0 +1,227 @@
+"""Keep a site linked to the others: a branch to headquarters, headquarters to its branches.
+
+The link itself (``sync``) knows how pieces travel. Here it is told what this site has, and what
+happens on it is turned into what the site does: pieces are applied, history is asked for, notes
+go to whoever they are for.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from appliance.context import SITE, Actor
+from appliance.core import Core
+from appliance.sites import pending
+from appliance.sites.backlog import Backlog
+from appliance.sites.link_commands import NoteHistory
+from appliance.sites.replica import BranchReplica, HeadquartersReplica
+from store.engine.contract import Engine
+from store.errors import LimitError
+from store.ids import Stream
+from store.ports import Clock, Entropy
+from sync import driver, session
+from sync.driver import Driver
+from sync.pieces import NUMBERED, Cursors
+from sync.reception import Reception
+
+logger = logging.getLogger("strongroom.link")
+
+HISTORY_OPERATIONS: Final = 500
+"""Operations that one question for history asks for."""
+
+HISTORIES: Final = 8
+"""Questions for history that are open at one time."""
+
+Note = Callable[[bytes, bytes], None]
+"""Takes a note of the layers above from a peer: its node, and the note's body."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkState:
+    """How a link is; ``since_ms`` (Unix ms) is when that began, 0: not since the start.
+
+    ``error`` is the code of why it ended last, ``clock_ms`` how far the peer's clock was ahead.
+    """
+
+    is_up: bool = False
+    since_ms: int = 0
+    error: str = ""
+    software: str = ""
+    clock_ms: int = 0
+
+
+class Links:
+    """This site's links. Belongs to the trio thread.
+
+    Args:
+        core: the site's state.
+        engine: where pieces are read from.
+        clock: the clock port.
+        entropy: the entropy port.
+        execute: decides and commits a command.
+        software: this program and its version.
+        changed: told whenever a link came up or ended.
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        engine: Engine,
+        clock: Clock,
+        entropy: Entropy,
+        execute: Callable[[Actor, Any], Awaitable[Any]],
+        *,
+        spawn: Callable[[Callable[[], Awaitable[None]]], None],
+        software: str = "",
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._core = core
+        self._engine = engine
+        self._clock = clock
+        self._execute = execute
+        self._spawn = spawn
+        self._changed = changed
+        self.notes: dict[str, Note] = {}
+        """What takes the notes of each kind."""
+        self.states: dict[bytes, LinkState] = {}
+        """Node -> how its link is."""
+        self.site = driver.Site(
+            core.log.node,
+            self._replica,
+            self._handle,
+            clock.wall_ms,
+            entropy.bytes,
+            software,
+        )
+        self.reception = Reception(self.site)
+        self._upstream: Driver | None = None
+        self._backlog: Backlog | None = None
+        self._questions: dict[int, Stream] = {}
+
+    def changed(self) -> None:
+        """Something was committed that other sites may have to hear of."""
+        self.reception.changed()
+        if self._upstream is not None:
+            self._upstream.changed()
+            self._ask()
+
+    @property
+    def waiting(self) -> int:
+        """How many of this branch's operations headquarters does not have yet.
+
+        Before the first link since the start that is an estimate: what headquarters has confirmed
+        of lane CONTROL stands for all lanes.
+        """
+        if not self._core.sites.is_branch:
+            return 0
+        with self._engine.snapshot() as reader:
+            if self._backlog is None:
+                self._backlog = Backlog(pending.confirmed(reader, self._core.log))
+            self._backlog.look(reader, self._core.log.head.origin)
+        return len(self._backlog)
+
+    def state(self, node: bytes) -> LinkState:
+        """Return how the link to a peer is."""
+        return self.states.get(node, LinkState())
+
+    def note(self, node: bytes, kind: str, body: bytes) -> bool:
+        """Send a note to a peer; False when it is not linked, or too much waits already."""
+        link = self._upstream if self._core.sites.is_branch else self.reception.links.get(node)
+        if link is None or not link.session.is_up:
+            return False
+        with link.order() as peer:
+            try:
+                peer.note(kind, body)
+            except LimitError:
+                return False
+        return True
+
+    def stop(self, node: bytes) -> None:
+        """End the link to a branch, as when it is revoked."""
+        link = self.reception.links.get(node)
+        if link is not None:
+            link.stop()
+
+    # --- what the link asks and tells -------------------------------------------------------------
+
+    def _replica(self, node: bytes) -> BranchReplica | HeadquartersReplica:
+        kind = BranchReplica if self._core.sites.is_branch else HeadquartersReplica
+        return kind(self._core, self._engine, self._execute, node)
+
+    def _handle(self, link: Driver, effect: session.Effect) -> None:
+        node = link.session.peer_node
+        match effect:
+            case session.Up():
+                self._came_up(link, node, effect)
+            case session.Acknowledged(lane, cursor):
+                if link is self._upstream and self._backlog is not None:
+                    self._backlog.acknowledged(lane, cursor)
+                    self._changed()
+            case session.Deliver(note):
+                take = self.notes.get(note.kind)
+                if take is not None:
+                    take(node, note.body)
+            case session.Answered(have):
+                self._answered(have.question, have.before, have.is_end)
+            case session.Ended(error):
+                self._ended(link, node, error.code)
+
+    def _came_up(self, link: Driver, node: bytes, up: session.Up) -> None:
+        now_ms = self._clock.wall_ms()
+        self.states[node] = LinkState(True, now_ms, "", up.software, up.unix_ms - now_ms)
+        logger.info("link.up", extra={"site": node.hex()})
+        if self._core.sites.is_branch:
+            self._upstream = link
+            self._questions.clear()
+            known = up.peer.cursors if up.peer.peer == self._core.log.own else Cursors()
+            self._backlog = Backlog(min(known))
+            with self._engine.snapshot() as reader:
+                self._backlog.look(reader, self._core.log.head.origin)
+            for lane, cursor in zip(NUMBERED, known, strict=True):
+                self._backlog.acknowledged(lane, cursor)
+            self._ask()
+        self._changed()
+
+    def _ended(self, link: Driver, node: bytes, code: str) -> None:
+        if link is not self._upstream and self.reception.links.get(node) is not link:
+            return
+        before = self.state(node)
+        since_ms = self._clock.wall_ms() if before.is_up else before.since_ms
+        self.states[node] = replace(before, is_up=False, since_ms=since_ms, error=code)
+        logger.warning("link.down", extra={"site": node.hex(), "error": code})
+        if link is self._upstream:
+            self._upstream = None
+        self._changed()
+
+    # --- history ----------------------------------------------------------------------------------
+
+    def _ask(self) -> None:
+        """Ask for the history that this branch owes itself, a few conversations at a time."""
+        link = self._upstream
+        if link is None or not link.session.is_up or len(self._questions) >= HISTORIES:
+            return
+        replica = self._replica(link.session.peer_node)
+        assert isinstance(replica, BranchReplica)
+        asked = set(self._questions.values())
+        with link.order() as peer:
+            for stream, before in replica.owed():
+                if len(self._questions) >= HISTORIES:
+                    return
+                if stream not in asked:
+                    number = peer.want(stream, before, HISTORY_OPERATIONS)
+                    self._questions[number] = stream
+
+    def _answered(self, question: int, before: int, is_end: bool) -> None:
+        stream = self._questions.get(question)
+        if stream is None:
+            return
+
+        async def note() -> None:
+            await self._execute(SITE, NoteHistory(stream, before, is_end))
+            self._questions.pop(question, None)
+            self._ask()
+
+        self._spawn(note)

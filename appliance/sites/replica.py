@@ -1,0 +1,156 @@
+"""Answer the link: what is sent to a peer, and what becomes of what it sends.
+
+One object for one peer, in the trio thread. Headquarters has one for each branch that is linked,
+a branch has one for headquarters.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from appliance.context import SITE, Actor
+from appliance.core import Core
+from appliance.sites import history, outlet, upstream
+from appliance.sites.link_commands import Taken, TakePiece
+from appliance.sites.scope import Scope
+from store import cursors, reading
+from store.engine.contract import Engine, Reader
+from store.ids import Origin, Stream
+from sync.pieces import NUMBERED, Cursors, Lane, Piece, Standing
+from sync.session import Chapter
+
+Execute = Callable[[Actor, Any], Awaitable[Any]]
+"""Decides and commits a command; returns its reply once it is durable."""
+
+NOBODY = Origin(b"", 0)
+"""The origin of a peer that has not been met."""
+
+
+class SiteReplica(ABC):
+    """What both directions share."""
+
+    def __init__(self, core: Core, engine: Engine, execute: Execute, node: bytes) -> None:
+        self._core = core
+        self._engine = engine
+        self._execute = execute
+        self._node = node
+        self._peer = NOBODY
+        self._read = dict.fromkeys(NUMBERED, 0)
+        """How far each lane has been read for the peer: no lane goes beyond the one before it."""
+
+    def begin(self, peer: Standing) -> None:
+        """Take note of where the peer stands, as a connection begins."""
+        self._peer = peer.origin
+        own = self._core.log.own
+        self._read = dict(
+            zip(NUMBERED, peer.cursors if peer.peer == own else Cursors(), strict=True)
+        )
+
+    @abstractmethod
+    def standing(self) -> Standing:
+        """Return where this site stands towards this peer."""
+
+    @abstractmethod
+    def head(self, lane: Lane) -> int:
+        """Return the newest number of a lane that ``read`` would cover; never blocks."""
+
+    @abstractmethod
+    def _piece(self, reader: Reader, lane: Lane, after: int, budget_bytes: int) -> Piece | None:
+        """Read one piece from a snapshot."""
+
+    def read(self, lane: Lane, after: int, budget_bytes: int) -> Piece | None:
+        """Return what follows ``after`` in a lane, None when nothing does."""
+        piece = reading.read(
+            self._engine, lambda reader: self._piece(reader, lane, after, budget_bytes)
+        )
+        if piece is not None:
+            self._read[lane] = max(self._read[lane], piece.upto)
+        return piece
+
+    def _limit(self, lane: Lane, head: int) -> int:
+        """Return how far a lane may be read: causes are in the lanes before it."""
+        return head if lane is Lane.CONTROL else min(head, self._read[Lane(lane - 1)])
+
+    async def take(self, piece: Piece) -> int:
+        """Apply a piece and return the lane's durable cursor; raises as ``intake.take``."""
+        taken = await self._execute(SITE, TakePiece(self._node, self._peer, piece))
+        assert isinstance(taken, Taken)
+        return taken.cursor
+
+    def _cursors(self, number: int) -> Cursors:
+        with self._engine.snapshot() as reader:
+            return Cursors(*(cursors.get(reader, number, lane) for lane in NUMBERED))
+
+    def _standing(self, peer: Origin, applied: Cursors) -> Standing:
+        head = self._core.log.head
+        return Standing(self._core.log.own, head.seq, head.chain, peer, applied)
+
+
+class BranchReplica(SiteReplica):
+    """At a branch: sends its own log, takes headquarters' order."""
+
+    def standing(self) -> Standing:
+        """Return where this branch stands towards headquarters."""
+        with self._engine.snapshot() as reader:
+            peer = upstream.followed(reader)
+        return self._standing(peer or NOBODY, self._cursors(cursors.PEER))
+
+    def head(self, lane: Lane) -> int:
+        """Return the newest own seq."""
+        del lane
+        return self._core.log.head.seq
+
+    def history(self, stream: Stream, before: int, limit: int, budget_bytes: int) -> Chapter | None:
+        """Return None: headquarters has everything of a branch."""
+        del stream, before, limit, budget_bytes
+        return None
+
+    def owed(self) -> list[tuple[Stream, int]]:
+        """Return the conversations whose history is to be asked for, and before which position."""
+        with self._engine.snapshot() as reader:
+            found = list(history.owed(reader))
+        named = ((self._core.streams.stream(each), before) for each, before in found)
+        return [(stream, before) for stream, before in named if stream is not None]
+
+    def _piece(self, reader: Reader, lane: Lane, after: int, budget_bytes: int) -> Piece | None:
+        limit = self._limit(lane, self._core.log.head.seq)
+        return outlet.own_piece(self._core, reader, lane, after, limit, budget_bytes)
+
+
+class HeadquartersReplica(SiteReplica):
+    """At headquarters: sends a branch what is in its scope, takes its log."""
+
+    def __init__(self, core: Core, engine: Engine, execute: Execute, node: bytes) -> None:
+        super().__init__(core, engine, execute, node)
+        self._scope = Scope(node, core.conversations, core.sites.node_of_person)
+
+    def standing(self) -> Standing:
+        """Return where headquarters stands towards the branch: its newest incarnation here."""
+        known = self._core.log.origins
+        numbers = [number for number, row in known.items() if row.origin.node == self._node]
+        if not numbers:
+            return self._standing(NOBODY, Cursors())
+        newest = max(numbers)
+        return self._standing(known[newest].origin, self._cursors(newest))
+
+    def head(self, lane: Lane) -> int:
+        """Return the newest position here."""
+        del lane
+        return self._core.log.head.pos
+
+    def _piece(self, reader: Reader, lane: Lane, after: int, budget_bytes: int) -> Piece | None:
+        limit = self._limit(lane, self._core.applied(reader))
+        return outlet.scoped_piece(
+            self._core, reader, self._scope, self._peer, lane, after, limit, budget_bytes
+        )
+
+    def history(self, stream: Stream, before: int, limit: int, budget_bytes: int) -> Chapter | None:
+        """Return the newest operations of a conversation before a position of headquarters."""
+        return reading.read(
+            self._engine,
+            lambda reader: history.chapter(
+                self._core, reader, self._scope, self._peer, stream, before, limit, budget_bytes
+            ),
+        )

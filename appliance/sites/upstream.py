@@ -1,0 +1,39 @@
+"""Remember whose order of arrival a branch follows, and how far.
+
+    META row "upstream"
+    offset  size  type   meaning
+    0       16    bytes  NodeId of headquarters
+    16      8     u64    its incarnation, whose positions the cursors count
+
+After a restore headquarters counts anew. The branch then begins at 0 again: what it has already
+it recognises by name, and what headquarters has lost it sends again.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from store import cursors
+from store.engine.contract import Reader
+from store.engine.txn import Txn
+from store.ids import Origin
+from store.tables import meta_key
+from sync.pieces import NUMBERED
+
+_KEY = meta_key("upstream")
+_ROW = struct.Struct(">16sQ")
+
+
+def followed(reader: Reader) -> Origin | None:
+    """Return the incarnation of headquarters whose order is followed; None before the first."""
+    value = reader.get(_KEY)
+    return None if value is None else Origin(*_ROW.unpack(value))
+
+
+def follow(txn: Txn, origin: Origin) -> None:
+    """Follow the order of an incarnation of headquarters, from the beginning if it is new."""
+    if followed(txn) == origin:
+        return
+    txn.put(_KEY, _ROW.pack(*origin))
+    for lane in NUMBERED:
+        cursors.put(txn, cursors.PEER, lane, 0)

@@ -1,0 +1,311 @@
+"""Open, approve, watch and revoke branches; join headquarters from a branch."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from cli.admin import AdminSocket
+from cli.commands.config import configuration
+from cli.errors import CliError
+from cli.offline import open_site, process_lock
+from cli.options import Group, acting, subcommand
+from cli.output import emit_json, note, pairs, say, table
+from cli.places import data_directory
+from cli.reasons import giving_reason
+from cli.secret_input import read_secret
+from cli.signing import Person, SignedSession
+
+if TYPE_CHECKING:
+    from appliance.sites.enrolment import Invitation
+
+COLUMNS: Final = ("site", "name", "state", "fingerprint", "people", "expires_at", "approved_at")
+
+APPROVAL_SECONDS: Final = 3_600.0
+"""How long a branch waits for its approval, unless told otherwise."""
+
+
+@click.group(cls=Group)
+def site() -> None:
+    """Open branches of an organisation, and see to them.
+
+    A branch keeps working when its line to headquarters is cut. It is invited and approved here,
+    by an administrator; on the branch itself, `strongroom site join` uses the invitation.
+    """
+
+
+@subcommand(site, "invite", example="strongroom site invite north --qr --as grace")
+@acting
+@click.argument("name")
+@click.option("--address", metavar="HOST:PORT", help="Where the branch reaches headquarters.")
+@click.option("--qr", is_flag=True, help="Also draw it as a QR code.")
+def invite(
+    data: Path | None, who: Person, name: str, address: str | None, qr: bool, as_json: bool
+) -> None:
+    """Invite a branch; the invitation is a secret, works once, and ends after 24 hours.
+
+    Its token is made on this machine, and only the hash is sent to the server.
+    """
+    from appliance.sites.commands import InviteSite
+    from appliance.sites.enrolment import token_hash
+    from appliance.sites.limits import TOKEN_BYTES
+    from cli.commands.init import show_qr
+
+    token = os.urandom(TOKEN_BYTES)
+    with SignedSession(who, data) as session:
+        invitation = _invitation(session.server.ask("site.status"), address, token)
+        answer = session.request("site.invite", InviteSite(name, token_hash(token)))
+    if as_json:
+        secret = {"link": invitation.link, "words": invitation.words}
+        emit_json("site.invite", {**answer, **secret})
+        return
+    say(f"invitation of {answer['name']}, once, for 24 hours:")
+    say(f"  {invitation.link}")
+    show_qr(invitation.link, wanted=qr)
+    say("or in words:")
+    say(f"  {invitation.words}")
+    say("On the branch: strongroom init --branch, then strongroom site join.")
+
+
+def _invitation(status: dict[str, Any], address: str | None, token: bytes) -> Invitation:
+    from appliance.sites.enrolment import Invitation
+    from transports.wire.links import LinkError, parse_server
+
+    if status["role"] != "headquarters":
+        raise CliError("site.not_headquarters", "this site is a branch itself")
+    address = address or next(iter(status["addresses"]), None)
+    if address is None:
+        hint = "Name it with --address, or set listen.names."
+        raise CliError("cli.usage", "it is not known where branches reach this site", hint)
+    try:
+        server = parse_server(address)
+    except LinkError as error:
+        raise click.BadParameter(str(error), param_hint="--address") from None
+    return Invitation(server, bytes.fromhex(status["pin"]), token)
+
+
+@subcommand(site, "join", example="strongroom site join --data /var/lib/strongroom")
+@click.option(
+    "--invitation-file",
+    metavar="FILE",
+    help="Its first line is the link, or address and words; - for stdin. Asked otherwise.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0),
+    default=APPROVAL_SECONDS,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for the approval; then status 7, and it can be said again.",
+)
+def join(data: Path | None, invitation_file: str | None, timeout: float, as_json: bool) -> None:
+    """Make this site, which has no people yet, a branch of headquarters; server down.
+
+    Prints six words. Headquarters' administrator sees the same six in `strongroom site list` if
+    nobody is in between, and approves. The invitation may be used again until then.
+    """
+    from appliance.context import SITE
+    from appliance.sites.enrolment import fingerprint, read_invitation
+
+    where = data_directory(data)
+    config = configuration(where).config
+    invitation = read_invitation(read_secret(invitation_file, "Invitation"))
+    with process_lock(where):
+        opened = open_site(config, where)
+        try:
+            _expect_free(opened.core)
+            own = opened.core.log.origins[opened.core.log.head.origin].verify_key
+            words = fingerprint(own, invitation.pin)
+            adopted = _apply(opened.core, invitation, words, timeout)
+            opened.run(SITE, adopted)
+        finally:
+            opened.close()
+    if as_json:
+        answer = {
+            "site": adopted.site,
+            "name": adopted.name,
+            "organisation": adopted.organisation,
+            "addresses": list(adopted.addresses),
+            "fingerprint": words,
+        }
+        emit_json("site.join", answer)
+        return
+    say(f"This site is the branch {adopted.name} of {adopted.organisation}.")
+    say(f"Next: strongroom serve --data {where}")
+
+
+def _expect_free(core: Any) -> None:
+    """Raise ``CliError`` for a site that can be no branch, before headquarters hears of it."""
+    if len(core.directory) and not core.sites.is_branch:
+        hint = "A branch begins empty: strongroom init --branch"
+        raise CliError("site.occupied", "this site has people already", hint)
+
+
+def _apply(core: Any, invitation: Invitation, words: str, timeout: float) -> Any:
+    """Apply until an administrator has approved; raises ``CliError`` when it takes too long."""
+    import trio
+
+    from appliance.sites.applying import apply
+    from appliance.sites.limits import POLL_SECONDS
+    from transports.wire.errors import Refusal
+
+    async def until_approved() -> Any:
+        end, is_told = trio.current_time() + timeout, False
+        while True:
+            try:
+                return await apply(core, invitation)
+            except Refusal as refusal:
+                if refusal.code != "site.waiting" and not (is_told and refusal.retryable):
+                    raise
+            if not is_told:
+                note(f"Fingerprint of this machine: {words}")
+                note("Waiting until an administrator at headquarters approves it.")
+                is_told = True
+            if trio.current_time() >= end:
+                hint = "Say it again: the invitation is good for 24 hours."
+                raise CliError("site.waiting", "not approved yet", hint, retryable=True)
+            await trio.sleep(POLL_SECONDS)
+
+    return trio.run(until_approved)
+
+
+@subcommand(
+    site,
+    "approve",
+    example='strongroom site approve north --fingerprint "..." --as grace',
+)
+@acting
+@click.argument("name")
+@click.option(
+    "--fingerprint", metavar="WORDS", help="The six words that the branch shows; else asked."
+)
+def approve(
+    data: Path | None, who: Person, name: str, fingerprint: str | None, as_json: bool
+) -> None:
+    """Let a branch in whose fingerprint is the one that its machine shows.
+
+    Have the words read to you by somebody you know, who stands before the machine.
+    """
+    from appliance.sites.commands import ApproveSite
+
+    with SignedSession(who, data) as session:
+        found = session.server.ask("site.show", {"name": name})
+        if not found["node"]:
+            raise CliError("site.state", f"no machine has joined as {name} yet")
+        _compare(found["fingerprint"], fingerprint)
+        session.reconnect()
+        session.request("site.approve", ApproveSite(name, bytes.fromhex(found["node"])))
+    answer = {"name": name, "fingerprint": found["fingerprint"], "node": found["node"]}
+    _done("site.approve", answer, f"{name} is a branch now.", as_json=as_json)
+
+
+def _compare(found: str, given: str | None) -> None:
+    """Raise ``CliError`` unless the words are those of the branch, or a person says so."""
+    if given is not None:
+        if given.lower().split() != found.split():
+            hint = "Revoke the branch and invite it anew: somebody else may have joined."
+            raise CliError("site.fingerprint", "the fingerprint is of another machine", hint)
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError("--fingerprint is missing, and there is no terminal to ask on")
+    note(f"The machine's fingerprint as seen from here: {found}")
+    click.confirm("Does the branch show the same six words?", abort=True, err=True)
+
+
+@subcommand(site, "list", example="strongroom site list --json")
+def list_sites(data: Path | None, as_json: bool) -> None:
+    """List branches with their state, fingerprint, and how many people they know."""
+    with AdminSocket(data_directory(data)) as server:
+        answer = server.ask("site.list")
+    if as_json:
+        emit_json("site.list", answer)
+    elif answer["sites"]:
+        say(table(answer["sites"], COLUMNS))
+    else:
+        say("There is no branch. Invite one: strongroom site invite NAME --as ADMINISTRATOR")
+
+
+@subcommand(site, "show", example="strongroom site show north")
+@click.argument("name")
+def show(data: Path | None, name: str, as_json: bool) -> None:
+    """Show a branch, and everybody whose credentials it holds or still knows."""
+    with AdminSocket(data_directory(data)) as server:
+        answer = server.ask("site.show", {"name": name})
+    if as_json:
+        emit_json("site.show", answer)
+        return
+    people = answer.pop("revealed")
+    say(pairs(answer))
+    if people:
+        say("")
+        say(table(people, ("login", "name", "at_home")))
+
+
+@subcommand(site, "status", example="strongroom site status")
+def status(data: Path | None, as_json: bool) -> None:
+    """Show whether this is headquarters or a branch, and how a branch stands."""
+    with AdminSocket(data_directory(data)) as server:
+        answer = server.ask("site.status")
+    if as_json:
+        emit_json("site.status", answer)
+    else:
+        say(pairs(answer))
+
+
+@subcommand(site, "revoke", example='strongroom site revoke north --reason "stolen" --as grace')
+@acting
+@click.argument("name")
+@giving_reason
+def revoke(data: Path | None, who: Person, name: str, reason: str, as_json: bool) -> None:
+    """Let a branch in no more, for ever.
+
+    Then an officer resets the access of those it knew: strongroom site reprovision.
+    """
+    from appliance.sites.commands import RevokeSite
+
+    with SignedSession(who, data) as session:
+        session.request("site.revoke", RevokeSite(name, reason))
+        revealed = session.server.ask("site.show", {"name": name})["revealed"]
+    logins = [person["login"] for person in revealed]
+    if as_json:
+        emit_json("site.revoke", {"name": name, "revealed": logins})
+        return
+    say(f"{name} is let in no more.")
+    if logins:
+        say(f"It knew the credentials of {len(logins)}: {', '.join(logins)}.")
+        say(f"Next: strongroom site reprovision {name} --reason TEXT --as OFFICER")
+
+
+@subcommand(
+    site, "reprovision", example='strongroom site reprovision north --reason "stolen" --as dave'
+)
+@acting
+@click.argument("name")
+@giving_reason
+def reprovision(data: Path | None, who: Person, name: str, reason: str, as_json: bool) -> None:
+    """Reset the access of exactly those whose credentials a revoked branch knew.
+
+    They are at home at headquarters from then on, and are invited anew by an administrator.
+    """
+    from appliance.sites.commands import ReprovisionSite
+
+    with SignedSession(who, data) as session:
+        revealed = session.server.ask("site.show", {"name": name})["revealed"]
+        command = ReprovisionSite(name, len(revealed), reason)
+        answer = session.request("site.reprovision", command)
+    if as_json:
+        emit_json("site.reprovision", {"name": name, **answer})
+        return
+    logins = answer["logins"]
+    say(f"{len(logins)} people have to be invited again: {', '.join(logins) or 'nobody'}.")
+
+
+def _done(schema: str, answer: dict[str, Any], text: str, *, as_json: bool) -> None:
+    if as_json:
+        emit_json(schema, answer)
+    else:
+        say(text)

@@ -1,0 +1,84 @@
+"""Ask an HTTP proxy for a connection to headquarters (RFC 9110, section 9.3.6)."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+import h11
+import trio
+
+from sync.errors import InterceptedError, LostError, ProxyError
+from sync.limits import PROXY_HEAD_BYTES
+
+_PORT = 3128
+_NEEDS_CREDENTIALS = 407
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """Where the proxy is. ``credentials`` returns ``NAME:PASSWORD``, read anew each time."""
+
+    host: str
+    port: int
+    credentials: Callable[[], bytes] | None = field(default=None, repr=False)
+
+
+def parse(url: str, credentials: Callable[[], bytes] | None = None) -> Proxy:
+    """Return the proxy at ``http://HOST[:PORT]``; credentials never stand in the address.
+
+    Raises:
+        ValueError: it is no such address.
+    """
+    parts = urlsplit(url)
+    if parts.scheme != "http" or not parts.hostname or parts.path not in {"", "/"}:
+        raise ValueError("a proxy is http://HOST[:PORT]")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ValueError("a proxy's name and password stand in a file, not in its address")
+    return Proxy(parts.hostname, parts.port or _PORT, credentials)
+
+
+async def pass_through(stream: trio.abc.Stream, proxy: Proxy, host: str, port: int) -> None:
+    """Let the proxy connect an open stream to it with ``host`` and ``port``.
+
+    Raises:
+        ProxyError: it refuses.
+        InterceptedError: it answers in headquarters' place.
+        LostError: it ends the connection.
+    """
+    authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    headers = [("host", authority)]
+    if proxy.credentials is not None:
+        token = base64.b64encode(proxy.credentials().strip()).decode("ascii")
+        headers.append(("proxy-authorization", f"Basic {token}"))
+    connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=PROXY_HEAD_BYTES)
+    request = connection.send(h11.Request(method="CONNECT", target=authority, headers=headers))
+    assert request is not None, "a request has bytes"
+    try:
+        await stream.send_all(request)
+        status = await _status(stream, connection)
+    except (trio.BrokenResourceError, trio.ClosedResourceError):
+        raise LostError("the proxy ended the connection") from None
+    except (h11.ProtocolError, ValueError):
+        raise ProxyError("it does not speak HTTP") from None
+    if status == _NEEDS_CREDENTIALS:
+        raise ProxyError("it wants a name and a password, or others")
+    if not 200 <= status < 300:
+        raise ProxyError(f"it answers {status}")
+    if connection.trailing_data[0]:
+        raise InterceptedError("it speaks before we do, as headquarters never does")
+
+
+async def _status(stream: trio.abc.Stream, connection: h11.Connection) -> int:
+    """Return the status of the final answer; headquarters says nothing before we do."""
+    while True:
+        event = connection.next_event()
+        if isinstance(event, h11.Response):
+            return event.status_code
+        if event is h11.NEED_DATA:
+            data = await stream.receive_some(PROXY_HEAD_BYTES)
+            connection.receive_data(bytes(data))
+            if not data:
+                raise LostError("the proxy ended the connection")
