@@ -88,7 +88,7 @@ async def status(host: Host, arguments: Arguments) -> Answer:
         "addresses": list(headquarters.addresses),
         "line": line.headquarters if line else "",
         "since_at": line.since or None if line else None,
-        "waiting": line.waiting if line else 0,
+        "waiting": host.links.waiting,
         "certificate_expires_at": int(until.timestamp() * 1000),
         "profile": core.sites.profile,
         "lease": state,

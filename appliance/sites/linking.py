@@ -25,6 +25,7 @@ from store.ports import Clock, Entropy
 from store.segments import Statement, split_row
 from sync import driver, frames, session
 from sync.driver import Driver
+from sync.errors import LinkError
 from sync.errors import RejectedError
 from sync.pieces import NUMBERED, Cursors, Lane
 from sync.reception import Reception
@@ -100,6 +101,7 @@ class Links:
             clock.wall_ms,
             entropy.bytes,
             software,
+            self._missed,
         )
         self.reception = Reception(self.site)
         self._upstream: Driver | None = None
@@ -220,6 +222,11 @@ class Links:
         else:
             self._want_segments(up.peer.origin)
         self._changed()
+
+    def _missed(self, error: LinkError) -> None:
+        """Remember why headquarters was not reached."""
+        node = self._core.sites.headquarters_node
+        self.states[node] = replace(self.state(node), error=error.code)
 
     def _ended(self, link: Driver, node: bytes, code: str) -> None:
         if link is not self._upstream and self.reception.links.get(node) is not link:
