@@ -25,8 +25,7 @@ from store.ports import Clock, Entropy
 from store.segments import Statement, split_row
 from sync import driver, frames, session
 from sync.driver import Driver
-from sync.errors import LinkError
-from sync.errors import RejectedError
+from sync.errors import LinkError, RejectedError
 from sync.pieces import NUMBERED, Cursors, Lane
 from sync.reception import Reception
 
