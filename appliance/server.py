@@ -149,14 +149,8 @@ class Appliance:
             software=f"strongroom/{program_version()}",
             changed=self._link_changed,
         )
-        self.leasing = Leasing(
-            site.core,
-            site.ports.engine,
-            self._clock,
-            self.links,
-            self.execute,
-            self._spawn,
-        )
+        parts = (site.core, site.ports.engine, self._clock)
+        self.leasing = Leasing(*parts, self.links, self.execute, self._spawn)
         site.core.directory.lifetimes = reload.lifetimes_of(config.sessions)
         self.network = network or self._open_network()
         self.sign_in = SignIn(

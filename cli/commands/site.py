@@ -314,7 +314,7 @@ def reprovision(data: Path | None, who: Person, name: str, reason: str, as_json:
         emit_json("site.reprovision", {"name": name, **answer})
         return
     logins = answer["logins"]
-    say(f"{len(logins)} people have to be invited again: {', '.join(logins) or 'nobody'}.")
+    say(f"To be invited again: {', '.join(logins) or 'nobody'}.")
 
 
 def _done(schema: str, answer: dict[str, Any], text: str, *, as_json: bool) -> None:
