@@ -149,6 +149,7 @@ class Appliance:
             software=f"strongroom/{program_version()}",
             changed=self._link_changed,
         )
+        self.leasing = Leasing(site.core, self.links, self.execute, self._spawn)
         site.core.directory.lifetimes = reload.lifetimes_of(config.sessions)
         self.network = network or self._open_network()
         self.sign_in = SignIn(
@@ -183,13 +184,6 @@ class Appliance:
             self.execute,
             self._blocking,
             self._followed,
-            lambda: self._clock.monotonic_ns() / 1e9,
-        )
-        self.leasing = Leasing(
-            site.core,
-            self.links,
-            self.execute,
-            self._spawn,
             lambda: self._clock.monotonic_ns() / 1e9,
         )
         self.leaver = Leaver(
@@ -370,6 +364,7 @@ class Appliance:
         while True:
             await trio.sleep(TICK_SECONDS)
             self.gateway.tick()
+            self._link_changed()
             with self.site.ports.engine.snapshot() as reader:
                 urgent = next(reader.range(*URGENT.span(), limit=1), None)
             now_ms = self._clock.wall_ms()
@@ -430,6 +425,7 @@ class Appliance:
         if sites.is_branch:
             is_connected = self.links.state(sites.headquarters_node).is_up
             self.line_is(is_connected=is_connected, waiting=self.links.waiting)
+            self.leasing.line_changed()
 
     async def _watch_admission(self) -> None:
         """At a branch: renew the certificate that headquarters knows it by."""

@@ -18,6 +18,8 @@ from sync.frames import Frame, FrameReader, Have, Part, Ping, Pong
 from sync.lanes import Turns
 from sync.limits import (
     CONTROL_QUEUE_BYTES,
+    FRAME_CREDIT,
+    FRAME_CREDIT_PER_SECOND,
     HANDSHAKE_SECONDS,
     KEEPALIVE_SECONDS,
     LANE_WINDOW_BYTES,
@@ -97,13 +99,33 @@ class Channel:
         self._serials = 0
         self._opened_at = now
         self._heard_at = now
+        self._credit = float(FRAME_CREDIT)
+        self.used_at = now
+        """When something that is for the layers above went either way."""
 
     # --- in -----------------------------------------------------------------------------------
 
     def read(self, data: bytes, now: float) -> Iterator[Frame]:
-        """Yield the frames in what arrived; raises as ``FrameReader.feed``."""
+        """Yield the frames in what arrived.
+
+        Raises:
+            LimitError: there are too many that carry nothing, or one is too long.
+            MalformedError: one does not hold.
+        """
+        more = (now - self._heard_at) * FRAME_CREDIT_PER_SECOND
+        self._credit = min(self._credit + more, FRAME_CREDIT)
         self._heard_at = now
-        yield from self._reader.feed(data)
+        for frame in self._reader.feed(data):
+            self._charge(frame, now)
+            yield frame
+
+    def _charge(self, frame: Frame, now: float) -> None:
+        if not isinstance(frame, Ping | Pong):
+            self.used_at = now
+        # Each part pays for the ping and the answers that may go with it.
+        self._credit += 1 if isinstance(frame, Part) else -1
+        if self._credit < 0:
+            raise LimitError("too many frames that carry nothing")
 
     def add_part(self, part: Part) -> Arrival | None:
         """Take a part of a piece and return the piece once it is whole.
@@ -229,6 +251,7 @@ class Channel:
         waiting = [lane for lane in self.outgoing if self._can_send(lane)]
         if not waiting:
             return b""
+        self.used_at = now
         lane = self._turns.pick(waiting)
         data = self.outgoing[lane].parts.popleft()
         self._turns.sent(lane, len(data), [each for each in waiting if each is not lane])

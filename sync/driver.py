@@ -15,9 +15,10 @@ from typing import Protocol
 
 import trio
 
+from store.errors import StoreError
 from sync.backoff import pause_seconds
 from sync.errors import LinkError, LostError, StoppedError
-from sync.limits import FAREWELL_SECONDS, PULL_SECONDS, SEND_BYTES
+from sync.limits import FAREWELL_SECONDS, NEWS_SECONDS, PULL_SECONDS, SEND_BYTES
 from sync.session import BULK, MAIN, Effect, Ended, LinkedReplica, Moment, Role, Session, Take, Up
 
 logger = logging.getLogger("strongroom.link")
@@ -39,6 +40,10 @@ class Line(Protocol):
         ...
 
 
+def _ignore(error: LinkError) -> None:
+    del error
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
     """What a link needs of the site at its end.
@@ -54,6 +59,8 @@ class Site:
     unix_ms: Callable[[], int]
     random_bytes: Callable[[int], bytes]
     software: str = ""
+    missed: Callable[[LinkError], None] = _ignore
+    """Told why headquarters was not reached; must not wait."""
 
     def moment(self) -> Moment:
         """Return the present."""
@@ -76,15 +83,26 @@ class Driver:
         role: which end it is.
         peer_node: who the peer has proved to be.
         session: 16 random bytes that the branch made.
+        news_seconds: how long news of one moment may gather before they are looked for.
     """
 
-    def __init__(self, site: Site, role: Role, peer_node: bytes, session: bytes) -> None:
+    def __init__(
+        self,
+        site: Site,
+        role: Role,
+        peer_node: bytes,
+        session: bytes,
+        news_seconds: Callable[[], float] = lambda: NEWS_SECONDS,
+    ) -> None:
         self._site = site
         self._replica = site.replica(peer_node)
         self.session = Session(
             role, self._replica, peer_node=peer_node, session=session, software=site.software
         )
         self.was_up = False
+        self._news_seconds = news_seconds
+        self._has_news = False
+        self._news_at = -math.inf
         self._nursery: trio.Nursery | None = None
         self._changes = trio.Event()
         self._over = trio.Event()
@@ -139,9 +157,10 @@ class Driver:
                 self._do(self.session.closed(channel, self._site.moment()))
 
     def changed(self) -> None:
-        """There may be something new to send."""
-        self.session.changed()
-        self._wake()
+        """There may be something new to send; it is looked for at once, or soon after the last."""
+        if not self._has_news:
+            self._has_news = True
+            self._wake()
 
     def stop(self, error: LinkError | None = None) -> None:
         """End the link from here."""
@@ -202,12 +221,21 @@ class Driver:
 
     async def _keep_time(self) -> None:
         while True:
-            due = self.session.due()
-            if trio.current_time() >= due:
+            self._look_for_news()
+            if trio.current_time() >= self.session.due():
                 self._do(self.session.tick(self._site.moment()))
                 await trio.lowlevel.checkpoint()
-            with trio.move_on_at(self.session.due()):
+            news_at = self._news_at if self._has_news else math.inf
+            with trio.move_on_at(min(news_at, self.session.due())):
                 await self._changed()
+
+    def _look_for_news(self) -> None:
+        now = trio.current_time()
+        if self._has_news and now >= self._news_at:
+            self._has_news = False
+            self._news_at = now + self._news_seconds()
+            self.session.changed()
+            self._wake()
 
     async def _keep_bulk(self, dial: Dial) -> None:
         """Open channel 1 whenever there is a use for it."""
@@ -216,7 +244,7 @@ class Driver:
             while not self.session.wants_bulk:
                 await self._changed()
             try:
-                line = await dial(BULK)
+                line = await _reach(dial, BULK)
             except LinkError as error:
                 await trio.sleep(pause_seconds(error, failures, self._site.chance()))
                 failures += 1
@@ -227,7 +255,7 @@ class Driver:
     # --- waking -------------------------------------------------------------------------------
 
     def _fail(self, error: Exception) -> None:
-        if not isinstance(error, LinkError):
+        if not isinstance(error, LinkError | StoreError):
             logger.error("link.failed", extra={"error": type(error).__name__})
         self._do(self.session.failed(error, self._site.moment()))
 
@@ -238,10 +266,16 @@ class Driver:
                 self._nursery.start_soon(self._take, effect)
                 continue
             self.was_up |= isinstance(effect, Up)
-            self._site.handle(self, effect)
             if isinstance(effect, Ended):
                 self._over.set()
+            self._tell(effect)
         self._wake()
+
+    def _tell(self, effect: Effect) -> None:
+        try:
+            self._site.handle(self, effect)
+        except Exception as error:  # noqa: BLE001 - a link's failure is its own; it is reported
+            self._fail(error)
 
     def _wake(self) -> None:
         changes, self._changes = self._changes, trio.Event()
@@ -263,11 +297,23 @@ async def keep_linked(site: Site, headquarters: bytes, dial: Dial) -> None:
     while True:
         driver: Driver | None = None
         try:
-            line = await dial(MAIN)
+            line = await _reach(dial, MAIN)
         except LinkError as reason:
             error = reason
+            site.missed(error)
         else:
             driver = Driver(site, Role.BRANCH, headquarters, site.random_bytes(16))
             error = await driver.run(line, dial)
         failures = 0 if driver is not None and driver.was_up else failures + 1
         await trio.sleep(pause_seconds(error, failures, site.chance()))
+
+
+async def _reach(dial: Dial, channel: int) -> Line:
+    """Dial; whatever else goes wrong is reported and counts as a failure of ours."""
+    try:
+        return await dial(channel)
+    except LinkError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the next attempt may go better
+        logger.error("link.dial_failed", extra={"error": type(error).__name__})
+        raise LinkError("headquarters could not be dialled") from None

@@ -50,6 +50,12 @@ NOTE_KIND_BYTES = 32
 NOTE_BYTES = 16_384
 """Longest body of a note between the layers above, in bytes."""
 
+FRAME_CREDIT = 2_000
+"""Frames without operations that a peer may send at once."""
+
+FRAME_CREDIT_PER_SECOND = 200
+"""Such frames that each second allows on top, up to ``FRAME_CREDIT`` in all; so does each part."""
+
 WANTS = 64
 """Questions for history that one side may have open."""
 
@@ -68,20 +74,26 @@ KEEPALIVE_SECONDS = 60.0
 SILENCE_SECONDS = 30.0
 """How long an answer to a ping may take before the line counts as dead."""
 
+BULK_IDLE_SECONDS = 300.0
+"""How long a branch keeps the connection for history after its last use."""
+
 QUIET_ADVANCE_SECONDS = 5.0
 """How long it may take to tell the peer that a lane held nothing new for it."""
 
 PACE_START_BYTES = 8 * 1024
 """Bytes on their way before the first measurement."""
 
-PACE_BYTES_MIN = 4 * 1024
+PACE_BYTES_MIN = 8 * 1024
 """Fewest bytes that may be on their way, however slow the line."""
 
 PACE_BYTES_MAX = 4 * 1024 * 1024
 """Most bytes that may be on their way."""
 
-PACE_DELAY_SECONDS = 0.4
+PACE_DELAY_SECONDS = 0.6
 """How long our own bytes may wait in the line's queues."""
+
+PACE_RECENT = 8
+"""Round trips that must all be longer than the shortest before our own bytes count as waiting."""
 
 PACE_BASE_SECONDS = 600.0
 """How long the shortest round trip counts as what the line itself takes."""
@@ -115,3 +127,9 @@ PROXY_CREDENTIALS_BYTES = 1_024
 
 BANDWIDTH_BURST_SECONDS = 0.5
 """How far a link with a bandwidth limit may be ahead of it, as a share of a second's bytes."""
+
+NEWS_SECONDS = 0.1
+"""How long new operations gather before they are looked for again, so that they share a piece."""
+
+NEWS_SECONDS_PER_LINK = 0.001
+"""The same for each link at headquarters, where a thousand looking at once would take too long."""

@@ -14,7 +14,7 @@ from sync.driver import Line, Site, keep_linked
 from sync.errors import InterceptedError, LinkError, LostError, StoppedError, StrangerError
 from sync.limits import CONNECT_SECONDS
 from sync.proxy import Proxy, pass_through
-from transports.certificates import Identity
+from transports.certificates import CertificateError, Identity
 from transports.http.tunnel import Tunnel
 from transports.tls import ALPN_HTTP2, site_client_context
 
@@ -85,7 +85,7 @@ async def connect(headquarters: Headquarters) -> Line:
 
 
 async def _connect(headquarters: Headquarters, host: str, port: int) -> Line:
-    context = site_client_context(headquarters.identity, headquarters.ca_pem)
+    context = _context(headquarters)
     raw = await _open(headquarters.proxy, host, port)
     name = headquarters.server_name
     stream = trio.SSLStream(raw, context, server_hostname=name, https_compatible=True)
@@ -99,6 +99,13 @@ async def _connect(headquarters: Headquarters, host: str, port: int) -> Line:
         await trio.aclose_forcefully(stream)
         raise
     return line
+
+
+def _context(headquarters: Headquarters) -> ssl.SSLContext:
+    try:
+        return site_client_context(headquarters.identity, headquarters.ca_pem)
+    except (CertificateError, ssl.SSLError, ValueError):
+        raise LinkError("this site's own certificate cannot be used") from None
 
 
 async def _open(proxy: Proxy | None, host: str, port: int) -> trio.SocketStream:

@@ -9,7 +9,7 @@ connection. Time is trio's, so that a clock that jumps makes years of links chea
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from random import Random
 from typing import Final
@@ -20,7 +20,7 @@ from sync.driver import Driver, Line, Site, keep_linked
 from sync.errors import LostError
 from sync.frames import HEAD_BYTES
 from sync.reception import Reception
-from sync.session import Effect
+from sync.session import Effect, Up
 
 QUEUE_BYTES: Final = 32 * 1024
 """Bytes that a line holds for a reader that does not read."""
@@ -197,14 +197,7 @@ class MemoryLink:
         self.weather = weather
         self.driver: Driver | None = None
         """The branch's end of the newest link."""
-        self._branch = Site(
-            branch.node,
-            branch.replica,
-            self._handle,
-            branch.unix_ms,
-            branch.random_bytes,
-            branch.software,
-        )
+        self._branch = replace(branch, handle=self._handle)
         self._told = branch.handle
         self._reception = reception
         self._headquarters = headquarters
@@ -251,7 +244,8 @@ class MemoryLink:
             self.driver.changed()
 
     def _handle(self, driver: Driver, effect: Effect) -> None:
-        self.driver = driver
+        if isinstance(effect, Up):
+            self.driver = driver
         self._told(driver, effect)
 
     async def _dial(self, channel: int) -> Line:

@@ -2,8 +2,9 @@
 
 Thin lines have deep queues: what a sender pours into them delays everything behind it, the urgent
 too. So the round trip of pings between the bytes is measured. The shortest of the last minutes is
-what the line itself takes; what is longer is our own queue, kept near ``PACE_DELAY_SECONDS``
-(the idea of RFC 6817).
+what the line itself takes; by what the last few are all longer, our own bytes wait, and that is kept
+near ``PACE_DELAY_SECONDS`` (the idea of RFC 6817). One that is longer alone tells of a loss, which
+the line repairs by itself.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from sync.limits import (
     PACE_BYTES_MAX,
     PACE_BYTES_MIN,
     PACE_DELAY_SECONDS,
+    PACE_RECENT,
     PACE_START_BYTES,
     PART_BYTES,
 )
@@ -45,6 +47,7 @@ class Pace:
         self._confirmed = 0
         self._is_starting = True
         self._changed_at = -inf
+        self._recent: deque[float] = deque(maxlen=PACE_RECENT)
         self._bases: deque[tuple[float, float]] = deque()
 
     @property
@@ -78,25 +81,26 @@ class Pace:
         self._confirmed = mark.sent
         self.round_trip = now - mark.at
         base = self._base(self.round_trip, now)
-        delay = self.round_trip - base
+        self._recent.append(self.round_trip)
+        lasting = min(self._recent)
+        delay = lasting - base
+        if self.round_trip - base > PACE_DELAY_SECONDS / 2:
+            self._is_starting = False
         if delay > PACE_DELAY_SECONDS:
-            self._shrink(mark, base, now)
+            self._shrink(mark, (base + PACE_DELAY_SECONDS) / lasting, now)
         elif mark.flying >= self.window / 2:
             self._grow(arrived, delay)
 
-    def _shrink(self, mark: Mark, base: float, now: float) -> None:
+    def _shrink(self, mark: Mark, share: float, now: float) -> None:
         """Aim at what would wait for just as long as it may; once for each round trip."""
-        self._is_starting = False
         if mark.at >= self._changed_at:
-            share = (base + PACE_DELAY_SECONDS) / self.round_trip
             self.window = max(self.window * max(0.5, share), PACE_BYTES_MIN)
             self._changed_at = now
 
     def _grow(self, arrived: int, delay: float) -> None:
-        if self._is_starting and delay < PACE_DELAY_SECONDS / 2:
+        if self._is_starting:
             more = float(arrived)
         else:
-            self._is_starting = False
             more = arrived * PART_BYTES / self.window * (1 - delay / PACE_DELAY_SECONDS)
         self.window = min(self.window + more, PACE_BYTES_MAX)
 

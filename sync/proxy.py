@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import h11
 import trio
 
 from sync.errors import InterceptedError, LostError, ProxyError
-from sync.limits import PROXY_HEAD_BYTES
+from sync.limits import PROXY_CREDENTIALS_BYTES, PROXY_HEAD_BYTES
 
 _PORT = 3128
 _NEEDS_CREDENTIALS = 407
@@ -40,6 +41,22 @@ def parse(url: str, credentials: Callable[[], bytes] | None = None) -> Proxy:
     return Proxy(parts.hostname, parts.port or _PORT, credentials)
 
 
+def credentials_in(path: Path) -> Callable[[], bytes]:
+    """Return what reads ``NAME:PASSWORD`` from a file, each time anew."""
+
+    def read() -> bytes:
+        try:
+            with path.open("rb") as file:
+                found = file.read(PROXY_CREDENTIALS_BYTES + 1).strip()
+        except OSError:
+            raise ProxyError("the file with its credentials cannot be read") from None
+        if len(found) > PROXY_CREDENTIALS_BYTES or b":" not in found or b"\n" in found:
+            raise ProxyError("the file with its credentials is not NAME:PASSWORD")
+        return found
+
+    return read
+
+
 async def pass_through(stream: trio.abc.Stream, proxy: Proxy, host: str, port: int) -> None:
     """Let the proxy connect an open stream to it with ``host`` and ``port``.
 
@@ -51,8 +68,7 @@ async def pass_through(stream: trio.abc.Stream, proxy: Proxy, host: str, port: i
     authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     headers = [("host", authority)]
     if proxy.credentials is not None:
-        token = base64.b64encode(proxy.credentials().strip()).decode("ascii")
-        headers.append(("proxy-authorization", f"Basic {token}"))
+        headers.append(("proxy-authorization", _basic(proxy.credentials)))
     connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=PROXY_HEAD_BYTES)
     request = connection.send(h11.Request(method="CONNECT", target=authority, headers=headers))
     assert request is not None, "a request has bytes"
@@ -69,6 +85,14 @@ async def pass_through(stream: trio.abc.Stream, proxy: Proxy, host: str, port: i
         raise ProxyError(f"it answers {status}")
     if connection.trailing_data[0]:
         raise InterceptedError("it speaks before we do, as headquarters never does")
+
+
+def _basic(credentials: Callable[[], bytes]) -> str:
+    try:
+        found = credentials().strip()
+    except OSError:
+        raise ProxyError("its credentials cannot be read") from None
+    return f"Basic {base64.b64encode(found).decode('ascii')}"
 
 
 async def _status(stream: trio.abc.Stream, connection: h11.Connection) -> int:

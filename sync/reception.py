@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import trio
 
 from sync import frames
 from sync.driver import Driver, Line, Site
 from sync.errors import LinkError, LostError, ReplacedError, StrangerError, UnexpectedError
 from sync.frames import Bye, Hello
-from sync.limits import FAREWELL_SECONDS, HANDSHAKE_SECONDS
+from sync.limits import (
+    FAREWELL_SECONDS,
+    HANDSHAKE_SECONDS,
+    NEWS_SECONDS,
+    NEWS_SECONDS_PER_LINK,
+)
 from sync.session import LANES, MAIN, Role
 
 
@@ -37,10 +44,15 @@ class Reception:
         except trio.TooSlowError:
             await line.aclose()
 
-    def changed(self) -> None:
-        """There may be something new for the branches."""
-        for driver in list(self.links.values()):
-            driver.changed()
+    def changed(self, nodes: Collection[bytes] | None = None) -> None:
+        """There may be something new for these branches, or for all."""
+        for node, driver in list(self.links.items()):
+            if nodes is None or node in nodes:
+                driver.changed()
+
+    def _news_seconds(self) -> float:
+        """Return how long news gather: with many links, looking for them takes its time."""
+        return max(NEWS_SECONDS, len(self.links) * NEWS_SECONDS_PER_LINK)
 
     def stop(self, error: LinkError, node: bytes | None = None) -> None:
         """End the link of one branch, which was revoked for example, or of all."""
@@ -55,7 +67,9 @@ class Reception:
                 raise UnexpectedError("a connection of no link that stands")
             await present.attach(hello.channel, line)
             return
-        driver = self.links[node] = Driver(self._site, Role.HEADQUARTERS, node, hello.session)
+        driver = self.links[node] = Driver(
+            self._site, Role.HEADQUARTERS, node, hello.session, self._news_seconds
+        )
         if present is not None:
             present.stop(ReplacedError())
         try:

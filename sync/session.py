@@ -60,7 +60,13 @@ from sync.frames import (
     Want,
     Welcome,
 )
-from sync.limits import LANE_WINDOW_BYTES, PIECE_BYTES, QUIET_ADVANCE_SECONDS, WANTS
+from sync.limits import (
+    BULK_IDLE_SECONDS,
+    LANE_WINDOW_BYTES,
+    PIECE_BYTES,
+    QUIET_ADVANCE_SECONDS,
+    WANTS,
+)
 from sync.pieces import NUMBERED, Cursors, Lane, Piece, Replica, Standing
 
 MAIN: Final = 0
@@ -170,6 +176,16 @@ Effect = Take | Up | Acknowledged | Deliver | Answered | Lost | Ended
 
 
 @dataclass(slots=True)
+class Counts:
+    """What one link has carried, for metrics; bytes are those of frames."""
+
+    sent_bytes: int = 0
+    received_bytes: int = 0
+    sent_ops: int = 0
+    taken_ops: int = 0
+
+
+@dataclass(slots=True)
 class _Lane:
     """How far a numbered lane is: read, told to the peer, and durable there."""
 
@@ -208,6 +224,7 @@ class Session:
         self.session = session
         self.peer_node = peer_node
         self.error: LinkError | None = None
+        self.counts = Counts()
         self._replica = replica
         self._software = software
         self._channels: dict[int, Channel] = {}
@@ -254,7 +271,8 @@ class Session:
         """Return when ``tick`` has something to do, in seconds."""
         if self.error is not None:
             return inf
-        return min((channel.due() for channel in self._channels.values()), default=inf)
+        dues = [channel.due() for channel in self._channels.values()]
+        return min([*dues, self._bulk_ends_at()], default=inf)
 
     def pull_due(self) -> float:
         """Return when ``pull`` of the main connection has something more to give, in seconds."""
@@ -338,7 +356,9 @@ class Session:
                 break
             found.append(data)
             room -= len(data)
-        return b"".join(found)
+        output = b"".join(found)
+        self.counts.sent_bytes += len(output)
+        return output
 
     def _next(self, number: int) -> bytes:
         channel = self._channels[number]
@@ -390,6 +410,7 @@ class Session:
 
     def _tell(self, channel: Channel, state: _Lane, piece: Piece) -> None:
         state.told, state.quiet_since = piece.upto, inf
+        self.counts.sent_ops += len(piece.entries)
         channel.begin(piece)
 
     def _fill_bulk(self, channel: Channel) -> None:
@@ -406,6 +427,7 @@ class Session:
         is_end = chapter is None or chapter.is_end
         if chapter is not None:
             channel.begin(chapter.piece)
+            self.counts.sent_ops += len(chapter.piece.entries)
             answer.before = chapter.before
             answer.left -= len(chapter.piece.entries)
         if is_end or answer.left <= 0:
@@ -428,6 +450,7 @@ class Session:
         channel = self._channels.get(number)
         if channel is None or self.error is not None:
             return
+        self.counts.received_bytes += len(data)
         for frame in channel.read(data, self._moment.now):
             if channel.state is State.ENDED:
                 return
@@ -447,7 +470,15 @@ class Session:
         if self.error is None:
             self._effects.append(Lost(number))
 
+    def _bulk_ends_at(self) -> float:
+        """Return when a branch ends the connection for history, which costs pings."""
+        if self.role is not Role.BRANCH or BULK not in self._channels or self._questions:
+            return inf
+        return self._channels[BULK].used_at + BULK_IDLE_SECONDS
+
     def _tick(self) -> None:
+        if self._moment.now >= self._bulk_ends_at():
+            self._close(BULK)
         for number, channel in list(self._channels.items()):
             try:
                 channel.tick(self._moment.now)
@@ -562,9 +593,12 @@ class Session:
         arrival = channel.inbox.popleft()
         assert isinstance(arrival, Arrival), "only a piece is being taken"
         channel.taking = None
+        self.counts.taken_ops += len(arrival.piece.entries)
+        self.changed()
         lane = arrival.piece.lane
         if lane in self._lanes:
-            self._acks[lane] = cursor
+            # A link before this one may have made more durable than was ever sent over this one.
+            self._acks[lane] = min(cursor, arrival.piece.upto)
         credit = channel.release(lane, arrival.plain_bytes)
         if credit is not None:
             channel.say(Credit(lane, credit))

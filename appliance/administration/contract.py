@@ -15,6 +15,7 @@ from appliance.health import Health
 from appliance.reload import Plan, Reread
 from appliance.replicas import Replicas
 from appliance.site import Site
+from appliance.sites.linking import Links
 from store.errors import StoreError
 from transports.certificates import CertificateError
 from transports.http.pages import Readiness
@@ -143,6 +144,11 @@ class Host(Protocol):
     @property
     def site_addresses(self) -> tuple[str, ...]:
         """Where branches reach this headquarters, as HOST:PORT."""
+        ...
+
+    @property
+    def links(self) -> Links:
+        """The links to other sites."""
         ...
 
     @property

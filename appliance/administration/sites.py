@@ -23,6 +23,7 @@ def _branch(host: Host, branch: Branch) -> dict[str, Any]:
     sites = host.site.core.sites
     pin = enrolment.pin_of(host.site.core.secrets[SecretSlot.CA_CERTIFICATE])
     key = branch.public_key
+    link, granted = host.links.state(branch.node), sites.granted.get(branch.site)
     return {
         "site": branch.site,
         "name": branch.name,
@@ -30,6 +31,11 @@ def _branch(host: Host, branch: Branch) -> dict[str, Any]:
         "fingerprint": enrolment.fingerprint(key, pin) if key else "",
         "node": branch.node.hex(),
         "people": len(sites.revealed(branch.node)) if branch.node else 0,
+        "linked": link.is_up,
+        "link_since_at": link.since_ms or None,
+        "link_error": "" if link.is_up else link.error,
+        "lease_granted_at": granted.at_ms if granted else None,
+        "knows_holds": granted is not None and granted.applied >= host.site.core.disposal.ruled_pos,
         "invited_at": branch.invited_ms,
         "expires_at": branch.expires_ms,
         "joined_at": branch.joined_ms or None,

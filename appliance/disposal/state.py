@@ -159,8 +159,6 @@ class Disposal:
         """Requests that an officer has told to be carried out, for the service."""
         self.across = Orders()
         """What headquarters orders its branches to destroy, and what they answer."""
-        self.hold_pos = 0
-        """Where the newest hold or release stands in the order of arrival here."""
         self._started = Clock(NONE)
         """A clock of this process alone, for where nothing was ever proven."""
         self._anchor: ClockAnchor | None = None
@@ -170,6 +168,8 @@ class Disposal:
         """Where the log says that the clock jumped last."""
         self.confirmed_ms = 0
         """When two people last confirmed the clock, in Unix ms; 0 while it is suspended anew."""
+        self.ruled_pos = 0
+        """Where the newest hold, release or policy arrived: who destroys must know of it."""
         self._positions: list[int] = []
         self._raw_ms: list[int] = []
         self._born = BornBounds()
@@ -344,19 +344,20 @@ class Disposal:
 
     def _fold_policy(self, op: Op, body: PolicySet, undo: Undo | None) -> None:
         self._set("policies", self.policies.add(body.version, op.pos, body.policy), undo)
+        self._set("ruled_pos", max(self.ruled_pos, op.pos), undo)
 
     def _fold_hold(self, op: Op, body: HoldPlaced, undo: Undo | None) -> None:
         self._put("holds", body.hold, _hold(op, body), undo)
         self._set("active", self.active.place(body.hold, body.predicate), undo)
-        self._set("hold_pos", max(self.hold_pos, op.pos), undo)
+        self._set("ruled_pos", max(self.ruled_pos, op.pos), undo)
 
     def _fold_release(self, op: Op, body: HoldReleased, undo: Undo | None) -> None:
         hold = self.holds.get(body.hold)
-        self._set("hold_pos", max(self.hold_pos, op.pos), undo)
         if hold is not None:
             ended = replace(hold, released=body.request or -1, released_ms=op.received_ms)
             self._put("holds", body.hold, ended, undo)
             self._set("active", self.active.release(body.hold), undo)
+            self._set("ruled_pos", max(self.ruled_pos, op.pos), undo)
 
     def _fold_request(self, op: Op, body: RequestMade, undo: Undo | None) -> None:
         approval = Approval(

@@ -26,7 +26,7 @@ def require_lease(ctx: Context, act: Act) -> None:
 def require_destruction(ctx: Context) -> None:
     """Raise ``Refusal`` ("site.lease") unless this branch may destroy records now.
 
-    It takes a lease, and every hold that headquarters knew of when it granted it.
+    It takes a lease, and every hold and policy that headquarters knew of when it granted it.
     """
     if why_no_destruction(ctx.sites, ctx.reading()):
         raise refuse("site.lease")

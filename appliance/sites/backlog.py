@@ -25,6 +25,12 @@ class Backlog:
         """Return how many operations wait."""
         return sum(map(len, self._lanes.values()))
 
+    @property
+    def upto(self) -> int:
+        """The last operation that headquarters has with all before it, of those looked at."""
+        first = [waiting[0] for waiting in self._lanes.values() if waiting]
+        return min(first) - 1 if first else self.known
+
     def look(self, reader: Reader, origin: int) -> None:
         """Take in what was written since; opens nothing, 0.3 us for each operation."""
         for key, value in reader.range(LOG.key(origin, self.known + 1), LOG.span(origin)[1]):

@@ -53,7 +53,7 @@ def record(core: Core, ctx: Context, command: RecordGrant) -> Grant:
         raise refuse("site.unknown")
     applied = min(command.asked.hold, core.log.head.pos)
     ctx.sites.set_granted(ctx.txn, branch.site, Granted(ctx.now, applied))
-    return Grant(command.asked, ctx.now, core.disposal.hold_pos)
+    return Grant(command.asked, ctx.now, core.disposal.ruled_pos)
 
 
 DECISIONS: Final[dict[type, Callable[[Context, Any], Any]]] = {GrantLease: grant, MarkLease: mark}

@@ -1,110 +1,139 @@
-"""Ask for this branch's lease over the link, and grant it at headquarters.
+"""Ask headquarters for this branch's lease over the link, and answer the branches that ask.
 
-A branch asks as soon as it is linked, every ``LEASE_ASK_SECONDS``, and when it has applied a hold:
-then headquarters learns that the hold is in force there. What is granted is durable at
-headquarters before the branch hears of it, so headquarters always knows how long a branch may
-still destroy without it.
+A branch asks whenever the line comes up, when a hold or policy arrives, and then every hour; every
+minute while there is no answer, or until it can say that it knows every hold. Nothing is kept of
+a question: the answer repeats it.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import trio
 
 from appliance.context import SITE, Actor
+from appliance.core import Core
+from appliance.operations import LeaseGranted
 from appliance.sites import lease
 from appliance.sites.commands import GrantLease, RecordGrant
-from appliance.sites.lease import Grant
-from appliance.sites.limits import LEASE_ASK_SECONDS
-from store.errors import FormatError
+from appliance.sites.limits import LEASE_ASK_SECONDS, LEASE_RETRY_SECONDS
+from appliance.sites.linking import Links
+from store.errors import FormatError, StoreError
+from transports.wire.errors import StrongroomError
 
-if TYPE_CHECKING:
-    from appliance.core import Core
-    from appliance.sites.linking import Links
-
-LOOK_SECONDS: Final = 1.0
-"""How often a branch looks whether it has to ask."""
+logger = logging.getLogger("strongroom.lease")
 
 ASK: Final = "lease.ask"
 GRANT: Final = "lease.grant"
-
-Execute = Callable[[Actor, Any], Awaitable[Any]]
-Spawn = Callable[[Callable[[], Awaitable[None]]], None]
+"""Kinds of notes."""
 
 
 class Leasing:
-    """Belongs to the trio thread.
+    """The leases of a site: asked for at a branch, granted at headquarters. In the trio thread.
 
     Args:
         core: the site's state.
-        links: carries the notes.
-        execute: gives commands to the writer.
-        spawn: begins a task.
-        now: monotonic seconds.
+        links: what carries the notes.
+        execute: decides and commits a command.
+        spawn: runs a task of the appliance.
     """
 
     def __init__(
         self,
         core: Core,
         links: Links,
-        execute: Execute,
-        spawn: Spawn,
-        now: Callable[[], float],
+        execute: Callable[[Actor, Any], Awaitable[Any]],
+        spawn: Callable[[Callable[[], Awaitable[None]]], None],
     ) -> None:
         self._core = core
         self._links = links
         self._execute = execute
         self._spawn = spawn
-        self._now = now
-        self._asked = -LEASE_ASK_SECONDS
-        self._hold_pos = -1
-        self._was_up = False
-        links.notes[ASK] = self._asked_for
+        self._up = trio.Event()
+        self._is_up = False
+        self._ruled = 0
+        links.notes[ASK] = self._asked
         links.notes[GRANT] = self._granted
 
+    # --- at a branch ------------------------------------------------------------------------------
+
+    def line_changed(self) -> None:
+        """Ask at once when the line came up, and when what may be destroyed has changed."""
+        was_up, self._is_up = self._is_up, self._state_is_up()
+        ruled, self._ruled = self._ruled, self._core.disposal.ruled_pos
+        if self._is_up and (not was_up or ruled != self._ruled):
+            self._up.set()
+
     async def run(self) -> None:
-        """At a branch: ask whenever it is time, for ever."""
+        """Ask for the lease as long as this branch runs."""
         while True:
-            self.look()
-            await trio.sleep(LOOK_SECONDS)
+            before, self._up = self._core.sites.lease, trio.Event()
+            self._ask()
+            with trio.move_on_after(LEASE_RETRY_SECONDS) as waiting:
+                await self._up.wait()
+            if waiting.cancelled_caught and self._is_settled(before):
+                with trio.move_on_after(LEASE_ASK_SECONDS - LEASE_RETRY_SECONDS):
+                    await self._up.wait()
 
-    def look(self) -> None:
-        """Ask, if it is time."""
-        sites, hold_pos = self._core.sites, self._core.disposal.hold_pos
-        is_up = self._links.state(sites.headquarters_node).is_up
-        is_new = is_up and not self._was_up
-        is_due = self._now() - self._asked >= LEASE_ASK_SECONDS or hold_pos != self._hold_pos
-        self._was_up = is_up
-        if not is_new and not (is_up and is_due):
-            return
-        asked = lease.ask(self._core.reading(), sites.applied)
-        if self._links.note(sites.headquarters_node, ASK, lease.write_ask(asked)):
-            self._asked, self._hold_pos = self._now(), hold_pos
+    def _is_settled(self, before: LeaseGranted | None) -> bool:
+        """Tell whether there was an answer, to a branch that knew of every hold already."""
+        known = self._core.sites.lease
+        if known is None or known is before:
+            return False
+        return known.hold >= known.headquarters_hold
 
-    def _asked_for(self, node: bytes, body: bytes) -> None:
-        """Grant a branch what it asks for; what is no request is not answered."""
-        try:
-            asked = lease.read_ask(body)
-        except FormatError:
-            return
+    def _ask(self) -> bool:
+        """Send a question; False when the line is down."""
+        asked = lease.ask(self._core.reading(), self._core.sites.applied)
+        node = self._core.sites.headquarters_node
+        return self._links.note(node, ASK, lease.write_ask(asked))
 
-        async def grant() -> None:
-            granted: Grant = await self._execute(SITE, RecordGrant(node, asked))
-            self._links.note(node, GRANT, lease.write_grant(granted))
-
-        if not self._core.sites.is_branch:
-            self._spawn(grant)
+    def _state_is_up(self) -> bool:
+        return self._links.state(self._core.sites.headquarters_node).is_up
 
     def _granted(self, node: bytes, body: bytes) -> None:
+        """Take headquarters' answer."""
+        if not self._core.sites.is_branch or node != self._core.sites.headquarters_node:
+            return
         try:
-            granted = lease.read_grant(body)
+            command = GrantLease(lease.read_grant(body))
         except FormatError:
+            logger.warning("lease.malformed")
             return
 
         async def take() -> None:
-            await self._execute(SITE, GrantLease(granted))
+            try:
+                await self._execute(SITE, command)
+            except (StrongroomError, StoreError) as error:
+                logger.error("lease.failed", extra={"error": error.code})
 
-        if self._core.sites.is_branch and node == self._core.sites.headquarters_node:
-            self._spawn(take)
+        self._spawn(take)
+
+    # --- at headquarters --------------------------------------------------------------------------
+
+    def _asked(self, node: bytes, body: bytes) -> None:
+        """Grant an approved branch what it asks for.
+
+        The grant is durable here before the branch hears of it, so headquarters always knows how
+        long a branch may still destroy without hearing of a hold.
+        """
+        branch = self._core.sites.branch_of(node)
+        if branch is None or not branch.is_approved:
+            return
+        try:
+            asked = lease.read_ask(body)
+        except FormatError:
+            logger.warning("lease.malformed", extra={"site": node.hex()})
+            return
+
+        async def grant() -> None:
+            try:
+                granted = await self._execute(SITE, RecordGrant(node, asked))
+            except (StrongroomError, StoreError) as error:
+                logger.error("lease.failed", extra={"error": error.code})
+            else:
+                self._links.note(node, GRANT, lease.write_grant(granted))
+
+        self._spawn(grant)

@@ -55,3 +55,6 @@ LEASE_MARK_SECONDS: Final = 600.0
 
 LINE_SECONDS: Final = 5.0
 """How often people at a branch are told how many operations wait for headquarters."""
+
+LEASE_RETRY_SECONDS: Final = 60.0
+"""How soon a branch asks again when its question for a lease was not answered."""

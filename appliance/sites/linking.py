@@ -99,6 +99,7 @@ class Links:
         self.reception = Reception(self.site)
         self._upstream: Driver | None = None
         self._backlog: Backlog | None = None
+        self._is_met = False
         self._questions: dict[int, Stream] = {}
 
     def changed(self) -> None:
@@ -125,8 +126,11 @@ class Links:
 
     @property
     def acknowledged(self) -> int:
-        """The last own operation that headquarters has for sure, with all before it."""
-        return min(self._durable.values())
+        """The last own operation that headquarters has for sure, with all before it.
+
+        0 before the first link since the start.
+        """
+        return self._backlog.upto if self._backlog is not None and self._is_met else 0
 
     def state(self, node: bytes) -> LinkState:
         """Return how the link to a peer is."""
@@ -182,7 +186,7 @@ class Links:
             self._upstream = link
             self._questions.clear()
             known = up.peer.cursors if up.peer.peer == self._core.log.own else Cursors()
-            self._backlog = Backlog(min(known))
+            self._backlog, self._is_met = Backlog(min(known)), True
             with self._engine.snapshot() as reader:
                 self._backlog.look(reader, self._core.log.head.origin)
             for lane, cursor in zip(NUMBERED, known, strict=True):

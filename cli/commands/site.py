@@ -23,7 +23,7 @@ from cli.signing import Person, SignedSession
 if TYPE_CHECKING:
     from appliance.sites.enrolment import Invitation
 
-COLUMNS: Final = ("site", "name", "state", "fingerprint", "people", "expires_at", "approved_at")
+COLUMNS: Final = ("site", "name", "state", "fingerprint", "people", "linked", "link_since_at")
 
 APPROVAL_SECONDS: Final = 3_600.0
 """How long a branch waits for its approval, unless told otherwise."""

@@ -38,11 +38,14 @@ def _seconds() -> float:
 
 
 class TrioClock:
-    """The clock port on trio's own clock, which tests can let jump."""
+    """The clock port on trio's own clock, which tests can let jump; a machine may also sleep."""
+
+    asleep_ms = 0
+    """How long the machine has slept: wall clock and uptime went on, nothing else did."""
 
     def wall_ms(self) -> int:
         """Return virtual Unix milliseconds."""
-        return START_MS + int(_seconds() * 1000)
+        return START_MS + self.asleep_ms + int(_seconds() * 1000)
 
     def monotonic_ns(self) -> int:
         """Return trio's time in nanoseconds."""
@@ -53,8 +56,8 @@ class TrioClock:
         return "simulated"
 
     def uptime_ms(self) -> int:
-        """Return trio's time in milliseconds."""
-        return int(_seconds() * 1000)
+        """Return trio's time in milliseconds, and what was slept."""
+        return self.asleep_ms + int(_seconds() * 1000)
 
 
 class World:

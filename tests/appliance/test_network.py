@@ -14,13 +14,18 @@ import trio
 from cryptography import x509
 
 from appliance import certificates
-from appliance.config import Config, ListenSection, TlsSection
+from appliance.config import Config, ListenSection, QuicSection, TlsSection
 from appliance.network import PortTakenError, RealNetwork
 from appliance.server import Appliance
 from appliance.site import Site, data_ports
 from store.clocks import SystemEntropy
 from store.vault import NoWrap
+from sync.door import Door
+from sync.session import Ended
+from tests.sync.lines_made import campus, node_of, until
+from tests.transports.tcp_peers import make_identity, router
 from transports import certificates as x509s
+from transports.tls import LiveIdentity
 
 MAP_BYTES = 64 << 20
 SECONDS = 20.0
@@ -99,6 +104,25 @@ def test_an_administrators_own_certificate_is_presented(site: Site, tmp_path: Pa
             await leaf_at(port, for_branches, certificates.INTERNAL_NAME)
             with pytest.raises(trio.BrokenResourceError):
                 await leaf_at(port, for_branches, "chat.hospital.example")
+
+    trio.run(main)
+
+
+def test_a_branch_is_let_in_on_the_port_that_clients_use() -> None:
+    async def main() -> None:
+        async with campus() as place:
+            live = LiveIdentity(make_identity()[0])
+            door = Door(live, make_identity()[1], place.reception, node_of)
+            config = Config(listen=LISTEN, quic=QuicSection(enabled=False))
+            network = RealNetwork(config, live, router(), reset_key=bytes(32), door=door)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(network.serve, place.echo)
+                place.fill(20)
+                async with place.linking(place.target(address=("127.0.0.1", network.port))):
+                    await until(place.is_settled)
+                    await network.leave()
+                    await until(lambda: place.branch.count(Ended) == 1)
+                nursery.cancel_scope.cancel()
 
     trio.run(main)
 

@@ -7,14 +7,13 @@ from random import Random
 
 import trio
 
-from benchmarks.pieces import realistic
 from store.ids import Origin, Stream
 from store.shipping import Shipment
 from store.skeleton import OpClass
 from sync.driver import Driver, Site
-from sync.errors import GapError
+from sync.errors import GapError, LinkError
 from sync.pieces import NUMBERED, Cursors, Entry, Lane, Piece, Standing
-from sync.session import Answered, Chapter, Effect, Ended, Up
+from sync.session import Chapter, Effect, Ended
 
 START_MS = 1_800_000_000_000
 
@@ -113,7 +112,11 @@ class Ends:
     ) -> None:
         self.effects: list[Effect] = []
         self.driver: Driver | None = None
-        self.site = Site(node, replica, self._handle, _unix_ms, Random(seed).randbytes, "model 1")
+        self.missed: list[LinkError] = []
+        random = Random(seed).randbytes
+        self.site = Site(
+            node, replica, self._handle, _unix_ms, random, "model 1", self.missed.append
+        )
 
     def _handle(self, driver: Driver, effect: Effect) -> None:
         self.driver = driver
@@ -128,6 +131,3 @@ class Ends:
 
 def _unix_ms() -> int:
     return START_MS + int(trio.current_time() * 1000)
-
-
-__all__ = ["Answered", "Ends", "ModelReplica", "Up", "realistic", "shipment"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import suppress
+from pathlib import Path
 from random import Random
 
 import msgspec
@@ -20,7 +22,7 @@ from store.skeleton import OpClass
 from sync import columns
 from sync.errors import LimitError, LinkError, MalformedError
 from sync.limits import PIECE_BYTES_MAX
-from sync.packing import Packer
+from sync.packing import Packer, Unpacker
 from sync.pieces import Entry, Lane, Own, Piece
 
 U63, U64 = (1 << 63) - 1, (1 << 64) - 1
@@ -88,6 +90,43 @@ def pieces(draw: st.DrawFn) -> Piece:
         tuple(draw(st.lists(st.builds(Own, number, number, number), max_size=3))),
         tuple(draw(st.lists(st.binary(max_size=200), max_size=3))),
     )
+
+
+GOLDEN = Path(__file__).parent / "golden" / "piece_1.json"
+GOLDEN_PIECE = realistic(3, seed=4)[0]._replace(
+    own=(Own(7, 9, 2),),
+    statements=(b"statement and signature",),
+    entries=(
+        *realistic(3, seed=4)[0].entries,
+        Entry(9, 0, Shipment(8, OpClass.CONTROL, None, b"", b"", None, b"e" * 32, b"b" * 32), True),
+    ),
+)
+
+
+def golden() -> dict[str, bytes]:
+    """Return the golden piece: its two blocks, and its bytes in a lane's stream."""
+    found: dict[str, str] = json.loads(GOLDEN.read_text("utf-8"))
+    return {name: bytes.fromhex(value) for name, value in found.items()}
+
+
+def test_a_piece_of_version_1_is_laid_out_as_ever() -> None:
+    assert columns.encode(GOLDEN_PIECE) == (golden()["salts"], golden()["columns"])
+
+
+def test_a_piece_of_version_1_is_read_as_ever() -> None:
+    plain = golden()["salts"] + golden()["columns"]
+    assert columns.decode(plain) == GOLDEN_PIECE
+    assert Unpacker().unpack(golden()["stream"], len(plain)) == plain
+
+
+def test_an_operation_of_a_kind_to_come_is_carried_bit_for_bit() -> None:
+    """Its envelope has a field that this build does not know, and so does its body."""
+    known = envelope.decode(GOLDEN_PIECE.entries[0].shipment.envelope)
+    later = msgspec.structs.replace(known, kind=40_000)
+    data = msgspec.msgpack.encode([*msgspec.msgpack.decode(envelope.encode(later)), "field"])
+    carried = GOLDEN_PIECE.entries[0].shipment._replace(envelope=data, body=b"\x92\x01\x02")
+    piece = GOLDEN_PIECE._replace(entries=(Entry(1, 0, carried),))
+    assert columns.decode(joined(piece)).entries[0].shipment == carried
 
 
 def joined(piece: Piece) -> bytes:

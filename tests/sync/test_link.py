@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
 
 import h2.config
 import h2.connection
@@ -13,9 +15,10 @@ import pytest
 import trio
 
 from store.ids import Stream, StreamKind
-from sync import frames
+from sync import frames, link
 from sync.door import PATH
 from sync.errors import (
+    Fault,
     InterceptedError,
     LinkError,
     LostError,
@@ -26,7 +29,7 @@ from sync.errors import (
 from sync.frames import Bye, FrameReader, Ping
 from sync.link import connect
 from sync.pieces import Lane
-from sync.proxy import Proxy, parse
+from sync.proxy import Proxy, credentials_in, parse
 from sync.session import Answered, Ended, Up
 from tests.sync.lines_made import (
     BRANCH,
@@ -117,21 +120,21 @@ def test_a_half_open_connection_gives_way_to_the_new_one() -> None:
     run(main)
 
 
-def test_a_link_passes_through_a_proxy_with_credentials_from_a_file() -> None:
+def test_a_link_passes_through_a_proxy_with_credentials_from_a_file(tmp_path: Path) -> None:
+    (tmp_path / "proxy").write_text("site:secret\n", "utf-8")
+
     async def main() -> None:
         relay = Relay()
         async with campus() as place:
             answer = b"HTTP/1.1 200 Connection established\r\n\r\n"
             async with relay.running(place.address, answer) as (host, port):
-                proxy = parse(f"http://{host}:{port}", lambda: b"site:secret\n")
+                proxy = parse(f"http://{host}:{port}", credentials_in(tmp_path / "proxy"))
                 async with place.linking(place.target(proxy=proxy)):
                     place.fill(20)
                     await until(place.is_settled)
-            where = f"{place.address[0]}:{place.address[1]}".encode()
-            assert relay.heads[0].startswith(b"CONNECT " + where + b" HTTP/1.1\r\n")
-            assert b"proxy-authorization: Basic c2l0ZTpzZWNyZXQ=" in relay.heads[0].lower().replace(
-                b"basic c2l0ztpzzwnyzxq=", b"Basic c2l0ZTpzZWNyZXQ="
-            )
+            line, *headers = relay.heads[0].split(b"\r\n")
+            assert line == b"CONNECT %s:%d HTTP/1.1" % (b"127.0.0.1", place.address[1])
+            assert b"Basic c2l0ZTpzZWNyZXQ=" in [each.partition(b": ")[2] for each in headers]
 
     run(main)
 
@@ -306,6 +309,46 @@ def test_an_address_where_nobody_listens_is_named() -> None:
 def test_an_address_that_is_no_proxy_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="proxy"):
         parse(url)
+
+
+def test_credentials_that_cannot_be_read_are_the_proxys_error(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with campus() as place, Relay().running(None) as (host, port):
+            proxy = Proxy(host, port, (tmp_path / "nowhere").read_bytes)
+            await refusal(place, ProxyError, proxy=proxy)
+
+    run(main)
+
+
+@pytest.mark.parametrize("content", [b"", b"name only", b"a:b\nc:d", b"a:" + b"x" * 2_000, None])
+def test_a_file_that_holds_no_credentials_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "proxy").write_bytes(content)
+    with pytest.raises(ProxyError):
+        credentials_in(tmp_path / "proxy")()
+
+
+def test_a_certificate_that_openssl_does_not_take_is_this_sites_own_fault() -> None:
+    async def main() -> None:
+        async with campus() as place:
+            identity = replace(branch_identity(), chain_pem=branch_identity(2).chain_pem[:-40])
+            error = await refusal(place, LinkError, identity=identity)
+            assert error.fault is Fault.HERE
+
+    run(main)
+
+
+def test_a_server_that_says_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link, "CONNECT_SECONDS", 0.05)
+
+    async def main() -> None:
+        async with campus() as place:
+            (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+            error = await refusal(place, LostError, address=listener.socket.getsockname())
+            assert error.detail == "no answer in time"
+            await listener.aclose()
+
+    run(main)
 
 
 def test_the_port_of_a_proxy_may_be_left_out() -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from itertools import count
+from math import inf
 from random import Random
 
 import pytest
@@ -103,6 +107,90 @@ def test_lines_that_break_at_any_byte_lose_nothing_and_repeat_nothing(seed: int)
             await until(pair.is_settled)
         pair.assert_whole()
         assert pair.branch.count(Up) > 1, "the line did break"
+
+    run(main)
+
+
+def weather_of(random: Random) -> Weather:
+    """Draw what lines are like: near and far, wide and thin, calm and torn."""
+    return Weather(
+        random.choice([0.0, 0.05, 0.3, 1.5]),
+        random.choice([2_000, 8_000, 100_000, inf]),
+        cut_bytes=random.choice([300, 2_000, 6_000, 50_000]),
+        cut_in_frame=random.random(),
+        half_open=random.random(),
+        refused=random.choice([0, 0.3]),
+    )
+
+
+async def stormy(seed: int) -> None:
+    """Let two sites write while the line tears, is cut, heals, and is dialled anew."""
+    random = Random(seed)
+    pair = Pair(seed, weather_of(random), take_seconds=random.choice([0, 0.01, 0.5]))
+    pair.fill(random.choice([0, 50, 300]))
+    async with running(pair):
+        for _ in range(6):
+            await trio.sleep(random.uniform(0, 40))
+            pair.fill(random.choice([1, 5, 30]))
+            pair.link.changed()
+            random.choice([pair.link.connect, pair.link.cut, pair.link.heal])()
+            await trio.sleep(random.uniform(0, 10))
+            pair.link.heal()
+        pair.link.weather = random.choice([FAIR, Weather(0.3, 8_000)])
+        await until(pair.is_settled)
+    pair.assert_whole()
+
+
+@pytest.mark.soak
+def test_storms_of_every_kind_lose_nothing_and_repeat_nothing() -> None:
+    ends_at = time.monotonic() + float(os.environ.get("STRONGROOM_SOAK_SECONDS", "60"))
+    for seed in count():
+        if time.monotonic() >= ends_at:
+            break
+        trio._core._run._r.seed(seed)
+        try:
+            trio.run(stormy, seed, clock=MockClock(autojump_threshold=0))
+        except BaseException as error:
+            error.add_note(f"seed {seed}")
+            raise
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_storm_loses_nothing_and_repeats_nothing(seed: int) -> None:
+    trio._core._run._r.seed(seed)
+    trio.run(stormy, seed, clock=MockClock(autojump_threshold=0))
+
+
+def test_fifty_branches_that_come_back_at_once_are_all_served() -> None:
+    async def main() -> None:
+        first = Pair()
+        pairs = [first]
+        for number in range(1, 50):
+            pair = Pair(number, Weather(0.1, 50_000))
+            node = number.to_bytes(16)
+            pair.up, pair.down = ModelReplica(node), ModelReplica(HEADQUARTERS)
+            pairs.append(pair)
+        by_node = {pair.up.origin.node: pair.down for pair in pairs}
+        headquarters = Ends(HEADQUARTERS, by_node.__getitem__)
+        reception = Reception(headquarters.site)
+        async with trio.open_nursery() as nursery:
+            for pair in pairs:
+                pair.fill(40)
+                branch = Ends(pair.up.origin.node, lambda node, pair=pair: pair.up)  # type: ignore[misc]
+                pair.link = MemoryLink(
+                    branch.site, reception, HEADQUARTERS, pair.random, pair.link.weather
+                )
+                nursery.start_soon(pair.link.run)
+            with trio.fail_after(GIVE_UP_SECONDS):
+                await until(lambda: len(reception.links) == 50)
+                for pair in pairs:
+                    pair.link.cut()
+                    pair.fill(10)
+                    pair.link.heal()
+                await until(lambda: all(pair.is_settled() for pair in pairs))
+            nursery.cancel_scope.cancel()
+        for pair in pairs:
+            pair.assert_whole()
 
     run(main)
 

@@ -28,6 +28,9 @@ from sync.frames import (
     Welcome,
 )
 from sync.limits import (
+    BULK_IDLE_SECONDS,
+    FRAME_CREDIT,
+    FRAME_CREDIT_PER_SECOND,
     HANDSHAKE_SECONDS,
     KEEPALIVE_SECONDS,
     LANE_WINDOW_BYTES,
@@ -333,6 +336,15 @@ def test_acknowledgements_that_wait_are_told_once() -> None:
     assert headquarters.said() == [Ack(Lane.MESSAGES, 3)]
 
 
+def test_more_than_was_sent_over_this_link_is_never_acknowledged() -> None:
+    """A piece of the link before this one may have become durable meanwhile."""
+    _, headquarters = linked()
+    headquarters.receive(part(piece(after=0)))
+    (take,) = headquarters.of(Take)
+    headquarters.do(headquarters.session.taken(take, 40, headquarters.moment()))
+    assert headquarters.said() == [Ack(Lane.MESSAGES, 1)]
+
+
 def test_a_lane_without_credit_waits_and_goes_on_with_it() -> None:
     branch, headquarters = pair()
     for _ in range(40):
@@ -402,6 +414,12 @@ def _flood(end: End) -> None:
             end.receive(Ping(token))
 
 
+def _chatter(end: End) -> None:
+    for _ in range(FRAME_CREDIT + 1):
+        if end.session.error is None:
+            end.receive(Note("x", b""))
+
+
 def _begin_twice(end: End) -> None:
     end.receive(part(piece(), is_last=False))
     end.receive(part(piece()))
@@ -430,6 +448,7 @@ def _lie_about_size(end: End) -> None:
         (_begin_twice, "link.malformed"),
         (_lie_about_size, "link.limit"),
         (_flood, "link.limit"),
+        (_chatter, "link.limit"),
         (lambda end: end.receive(bytes(100)), None),
         (lambda end: end.receive(b"\xff" * 100), "link.limit"),
     ],
@@ -542,6 +561,29 @@ def test_a_silent_peer_is_asked_and_then_left() -> None:
     tick(branch, 2 * KEEPALIVE_SECONDS + SILENCE_SECONDS)
     assert branch.error.code == "link.lost"
     assert branch.error.fault is Fault.LINE
+
+
+def test_frames_at_an_honest_rate_never_end_the_link() -> None:
+    branch, headquarters = linked()
+    for _ in range(2 * FRAME_CREDIT):
+        headquarters.now += 1 / FRAME_CREDIT_PER_SECOND
+        headquarters.receive(Note("x", b""))
+    assert headquarters.session.error is None
+    del branch
+
+
+def test_a_branch_ends_the_connection_for_history_when_it_was_idle_for_long() -> None:
+    branch, headquarters = with_bulk()
+    headquarters.replica.past[STREAM] = [b"one"]
+    branch.now = headquarters.now = 200.0
+    branch.session.want(STREAM, 2, 1)
+    exchange(branch, headquarters, BULK)
+    tick(branch, 200.0 + BULK_IDLE_SECONDS - 1)
+    assert branch.session.has_channel(BULK)
+    tick(branch, 200.0 + BULK_IDLE_SECONDS)
+    assert not branch.session.has_channel(BULK)
+    assert branch.of(Lost) == [Lost(BULK)]
+    assert not branch.session.wants_bulk
 
 
 def test_a_connection_that_ends_ends_the_link() -> None:

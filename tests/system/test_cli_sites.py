@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.system.cli_program import Demo, Office, Strongroom, finish, free_port
+
+TRIES = 400
+"""How often a branch is asked whether it is linked; each time takes about a tenth of a second."""
 
 REASON = ("--reason", "stolen")
 
@@ -47,6 +51,15 @@ class Branch:
         done = self.strongroom.run(*command, *where, stdin=invitation + "\n")
         assert done.returncode == status, (done.stdout, done.stderr)
         return done.stdout, done.stderr
+
+    def linked(self) -> dict[str, Any]:
+        """Return how the branch stands once it has a lease, and headquarters what it had."""
+        found: dict[str, Any] = {}
+        for _ in range(TRIES):
+            found = json.loads(self.run("site", "status", "--json"))
+            if found["lease"] == "fresh" and not found["waiting"]:
+                return found
+        raise AssertionError(found)
 
     def fingerprint(self, invitation: str) -> str:
         """Apply, and return the six words that the machine shows."""
@@ -103,11 +116,13 @@ def test_a_branch_serves_and_tells_how_it_stands(
     server = branch.strongroom.start("serve", "--data", str(branch.data))
     try:
         branch.run("wait", "ready", "--timeout", "40")
-        found = json.loads(branch.run("site", "status", "--json"))
+        found = branch.linked()
         assert (found["role"], found["name"]) == ("branch", "west")
         assert found["addresses"][0] == f"127.0.0.1:{demo.port}"
-        assert found["lease"] == "expired"
-        assert "grant" in found["refused"]
+        assert (found["line"], found["refused"]) == ("reachable", [])
+        shown = headquarters.json("site", "show", "west")
+        assert shown["linked"]
+        assert shown["lease_granted_at"] > 0
     finally:
         finish(server)
     assert "role:" in headquarters.ok("site", "status")

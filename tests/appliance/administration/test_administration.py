@@ -33,6 +33,7 @@ from appliance.health import Health
 from appliance.reload import Plan
 from appliance.replicas import Replicas
 from appliance.site import Ports, Site
+from appliance.sites.linking import Links
 from store.clocks import ManualClock, SeededEntropy
 from store.disk import MemoryDisk
 from store.engine.memory import MemoryEngine
@@ -104,6 +105,8 @@ class FakeHost:
         self.started_ms = site.ports.clock.wall_ms()
         self.addresses = ("127.0.0.1:8443",)
         self.line = None
+        ports, parts = site.ports, (site.core, site.ports.engine, site.ports.clock)
+        self.links = Links(*parts, ports.entropy, self.execute, spawn=lambda _task: None)
         self.site_addresses = ("hq.example:8443",)
         self.lockout = Lockout()
 
