@@ -415,8 +415,17 @@ IN_HOUSE: dict[str, Callable[[Hospital], list[Finding]]] = {
 }
 """What a fault in a simulated house raises."""
 
-ELSEWHERE = {"log.body", "log.envelope", "log.key", "log.state"}
+ELSEWHERE = {
+    "log.body",
+    "log.envelope",
+    "log.key",
+    "log.lane",
+    "log.state",
+}
 """What takes a forger with the site's keys; the tests of store.logcheck make one."""
+
+AT_BRANCHES = {"lease.no_destruction"}
+"""What takes a branch; the tests of appliance.sites make one."""
 
 
 @pytest.mark.parametrize("name", IN_PLACE)

@@ -143,9 +143,6 @@ CATALOGUE: dict[str, Entry] = {
     "site.untrusted": Entry(
         False, "This is not the headquarters of the invitation.", "对方不是邀请所指的总部。"
     ),
-    "site.in_use": Entry(
-        False, "The branch or conversation is still in use.", "该分支站点或会话仍在使用。"
-    ),
     "site.not_headquarters": Entry(False, "Only headquarters decides this.", "仅总部可决定此事。"),
     "device.limit": Entry(False, "Revoke a device first.", "设备过多，请先吊销一台。"),
     "device.unknown": Entry(False, "There is no such device.", "没有该设备。"),
@@ -257,7 +254,6 @@ CATALOGUE: dict[str, Entry] = {
     "order.limit": Entry(
         False, "The order is too large; split it by dates.", "范围过大，请按日期拆分。"
     ),
-    "order.unknown": Entry(False, "There is no such order of headquarters.", "没有该总部指令。"),
     "order.empty": Entry(False, "Nothing would be destroyed.", "没有可销毁的记录。"),
     "person.not_removed": Entry(False, "Remove the person first: user remove.", "请先移除该人员。"),
     "clock.unproven": Entry(
