@@ -17,6 +17,7 @@ from appliance.health import CLOCK_FLOOR_MS, DISK_FLOOR_BYTES
 from appliance.replicas import ReplicaStatus
 from appliance.site import Site
 from appliance.sites import lease
+from appliance.sites.authority import why_no_destruction
 
 MAP_WARNING_SHARE: Final = 0.8
 """Share of the map in use from which it should be enlarged."""
@@ -158,6 +159,13 @@ def examine_branch(site: Site) -> Iterator[Finding]:
         )
 
 
+_NO_DESTRUCTION: Final = {
+    "expired": "this branch's lease is over: it destroys nothing, and hides what is due",
+    "holds": "headquarters knows of holds that are not here yet: this branch destroys nothing",
+}
+_RELINK: Final = "It ends by itself once the line to headquarters is back: strongroom site status."
+
+
 def examine_disposal(site: Site) -> Iterator[Finding]:
     """Yield findings about retention: no rules, no time, a jump, runs that replicas hold up."""
     known = site.core.disposal
@@ -191,9 +199,14 @@ def examine_disposal(site: Site) -> Iterator[Finding]:
         yield Finding(
             "destruction.incomplete",
             Severity.WARNING,
-            f"{len(behind)} destruction runs wait for key replicas, the oldest is {behind[0]}",
-            "Bring the replica back, or retire it with two officers: key-replica status.",
+            f"{len(behind)} destruction runs wait for key replicas or branches, the oldest is "
+            f"{behind[0]}",
+            "See for what: strongroom destroy runs. Bring the replica or branch back; two officers "
+            "retire a replica, and an officer attests that a revoked branch is lost.",
         )
+    why = why_no_destruction(site.core.sites, site.core.reading())
+    if why:
+        yield Finding("lease.no_destruction", Severity.WARNING, _NO_DESTRUCTION[why], _RELINK)
 
 
 def _why(status: ReplicaStatus, now_ms: int) -> str:

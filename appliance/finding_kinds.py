@@ -70,7 +70,7 @@ _SINGLE: Final[Mapping[str, Kind]] = {
     ),
     "data.permissions": Kind(WARNING, "Other users of the machine may look into the data."),
     "destruction.incomplete": Kind(
-        WARNING, "Records were ended here, but not on every key replica.", _DESTRUCTION
+        WARNING, "Records were ended here, but not on every key replica and branch.", _DESTRUCTION
     ),
     "disk.file_system": Kind(
         FAILURE, "Data or keys are where neither survives, or where no lock holds.", _DISK
@@ -97,6 +97,9 @@ _SINGLE: Final[Mapping[str, Kind]] = {
     ),
     "keys.same_device": Kind(NOTICE, "Keys and data are lost, or stolen, together."),
     "keys.tier": Kind(NOTICE, "What the destruction of keys rests on here."),
+    "lease.no_destruction": Kind(
+        WARNING, "A branch may destroy nothing until headquarters grants it.", _DESTRUCTION
+    ),
     "listen.tcp": Kind(FAILURE, "The port does not answer over TCP with our certificate.", _PORT),
     "listen.udp": Kind(FAILURE, "The port does not answer over UDP.", _PORT),
     "log.new_incarnation": Kind(

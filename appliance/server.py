@@ -149,8 +149,7 @@ class Appliance:
             software=f"strongroom/{program_version()}",
             changed=self._link_changed,
         )
-        parts = (site.core, site.ports.engine, self._clock)
-        self.leasing = Leasing(*parts, self.links, self.execute, self._spawn)
+        self.leasing = Leasing(site.core, self.links, self.execute, self._spawn)
         site.core.directory.lifetimes = reload.lifetimes_of(config.sessions)
         self.network = network or self._open_network()
         self.sign_in = SignIn(

@@ -11,8 +11,8 @@ import click
 
 from cli.admin import AdminSocket
 from cli.errors import CliError
-from cli.output import note, say
-from cli.wording import CAUSES, RUN_STATES, counted, utc, word
+from cli.output import note, printable, say
+from cli.wording import CAUSES, RUN_STATES, SITE_STATES, counted, utc, word
 
 POLL_SECONDS: Final = 0.5
 """How often a waiting command asks how far a run is, in seconds."""
@@ -64,6 +64,12 @@ def follow(server: AdminSocket, request: int, timeout_seconds: float) -> dict[st
     raise CliError("run.unknown", f"nothing came of request {request}", hint)
 
 
+def in_words(site: Mapping[str, Any]) -> str:
+    """Say what a branch has answered to an order."""
+    told = f"{site['destroyed']} destroyed, {site['held_back']} held, {site['absent']} not there"
+    return f"{word(SITE_STATES, site['state'])} ({told})"
+
+
 def _status(server: AdminSocket, request: int) -> dict[str, Any]:
     return server.ask("run.status", {"request": request})
 
@@ -78,6 +84,8 @@ def tell(run: Mapping[str, Any]) -> None:
     say(f"  begun           {utc(run['started_at'])}")
     if run["confirmed_at"]:
         say(f"  confirmed       {utc(run['confirmed_at'])}")
+    for site in run.get("sites", ()):
+        say(f"  site            {printable(site['name'])}: {in_words(site)}")
     if run["devices_asked"]:
         asked, answered = run["devices_asked"], run["devices_answered"]
         say(f"  devices         {answered} of {asked} have dropped their copies")

@@ -70,10 +70,18 @@ RUN_STATES: Final = {
     "RUNNING": "running",
     "CLOSING": "decided; the closing note says when the keys are gone",
     "LOCAL": "destroyed on this machine; copies of the keys elsewhere still wait",
-    "REPLICAS": "some copies of the keys elsewhere still wait",
+    "REPLICAS": "some copies of the keys, or branches, still wait",
     "COMPLETE": "destroyed everywhere",
 }
 """What each state of a run means."""
+
+SITE_STATES: Final = {
+    "done": "done",
+    "held": "a hold keeps some of it there",
+    "missing": "not answered yet",
+    "lost": "attested lost",
+}
+"""What a branch has answered to an order."""
 
 CAUSES: Final = {
     "expiry": "end of retention",

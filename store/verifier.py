@@ -37,44 +37,24 @@ from nacl.bindings import crypto_core_ed25519_is_valid_point
 from nacl.exceptions import CryptoError
 from nacl.signing import VerifyKey
 
-CERTIFICATE = "strongroom-certificate/1"
-LEDGER = "strongroom-ledger/1"
-SCOPE = "strongroom-scope/1"
+CERTIFICATE, LEDGER, SCOPE = "strongroom-certificate/1", "strongroom-ledger/1", "strongroom-scope/1"
 DECOMMISSIONED = "decommissioned"  # what a closing note says first
 
 HOLDS, NOT_COVERED, USAGE, BROKEN = 0, 1, 2, 5  # exit codes
 CONFIRMED, PRIVILEGED = 105, 2  # kind and class of a destruction.confirmed operation
 MOST_BYTES, DEEPEST = 65_536, 16  # of a canonical array
-
-CAUSES = {
-    "expiry": False,
-    "recall": False,
-    "order": True,
-    "headquarters": False,
-    "erasure": True,
-    "decommission": True,
-}
+CAUSES = dict.fromkeys(("expiry", "recall", "headquarters"), False)
+CAUSES |= dict.fromkeys(("order", "erasure", "decommission"), True)
 """Why parts are destroyed, and whether that takes two people."""
-
 SIGNS, APPROVES = "request.sign", "request.approve"
 """What the first of two people signs, and the second; both name the request's digest."""
-
 MEANINGS = {
     "CLOSING": "the keys end once this is written; the closing note says when they are gone",
     "LOCAL": "the keys are effaced here; key replicas have not confirmed it; this is not final",
-    "REPLICAS": "the keys are effaced here; some key replicas or sites have not confirmed it; this "
-    "is not final",
+    "REPLICAS": "the keys are effaced here; not every key replica and site follows; not final",
     "COMPLETE": "the keys are destroyed, here, in every key replica and at every site",
 }
 """What a certificate's state says. Only the last may say *destroyed*."""
-
-SITES = {
-    "done": "done",
-    "held": "a hold there keeps some",
-    "missing": "not answered yet",
-    "lost": "attested lost",
-}
-"""What a branch has answered to an order of headquarters. Numbers are of operations."""
 
 RISKS = {
     "file": "bytes overwritten in files may survive in flash translation layers, copy-on-write "
@@ -82,10 +62,8 @@ RISKS = {
 }
 RESIDUE = "order, approximate time and count of events remain"
 BEYOND = "what was captured or shown before is not covered, nor what administrators do together"
-
-_SKELETON = struct.Struct(">BB16sQQ32s32s")
-_STATEMENT = struct.Struct(">B16sQQI32s32s")
-_DAY_KEY = struct.Struct(">20s16sI32s")
+_LAYOUTS = (">BB16sQQ32s32s", ">B16sQQI32s32s", ">20s16sI32s")
+_SKELETON, _STATEMENT, _DAY_KEY = map(struct.Struct, _LAYOUTS)
 _DECIMAL = re.compile("0|[1-9][0-9]{0,19}")
 _NOTE = re.compile("(([^\n]+)\n([^\n]+)\n([^\n]+)\n((?:[^\n]+\n)*))\n— ([^\n ]+) ([^\n ]+)\n")
 _PROOF = re.compile(
@@ -135,11 +113,6 @@ class Body(NamedTuple):
     sites: list[tuple[int, str, str, int, int, int]] = []  # noqa: RUF012 - never changed
 
     @property
-    def is_everywhere(self) -> bool:
-        """Whether no branch is waited for any more."""
-        return all(state in ("done", "lost") for _, _, state, *_ in self.sites)
-
-    @property
     def followed(self) -> int:
         """How many key replicas have let go of the last root that died."""
         return sum(generation > self.generations[1] for _name, generation in self.replicas)
@@ -187,8 +160,8 @@ def read_body(data: bytes) -> Body:
     _check(body.state in MEANINGS, "the state is not a known one")
     _check(body.cause == "decommission" or body.state != "CLOSING", "called closing without an end")
     _check(body.state != "COMPLETE" or body.followed == len(body.replicas), "called complete early")
-    _check(body.state != "COMPLETE" or body.is_everywhere, "called complete before every site")
-    _check(all(each[2] in SITES for each in body.sites), "a site's state is not a known one")
+    waits = any(state not in ("done", "lost") for _, _, state, *_ in body.sites)
+    _check(body.state != "COMPLETE" or not waits, "called complete before every site")
     _check(body.parts == body.scope_size, "the number of parts is not the size of the scope")
     return body
 
@@ -359,9 +332,9 @@ def _for_people(body: Body) -> Iterator[str]:
     yield from (f"evidence: {clean(seen)}" for seen in body.evidence)
     for name, generation in body.replicas:
         yield f"replica: {clean(name)}, generation {generation}"
-    for _number, name, state, destroyed, held_back, absent in body.sites:
-        told = f"{destroyed} destroyed, {held_back} held back, {absent} not there"
-        yield f"site: {clean(name)}: {SITES[state]}, {told}"
+    for _, name, state, *told in body.sites:
+        what = "site: {}: {}, {} destroyed, {} held back, {} not there"
+        yield what.format(clean(name), clean(state), *told)
     yield f"devices: {body.devices_asked} asked, {body.devices_answered} answered"
     yield f"started: {_moment(body.started_ms).isoformat(timespec='milliseconds')}"
     yield f"confirmed: {_moment(body.confirmed_ms).isoformat(timespec='milliseconds')}"
@@ -624,12 +597,11 @@ def _ledger(lines: Iterator[str], key: bytes, place: _Place | None) -> Iterator[
     sizes = [size for size, _root in known]
     is_whole = sizes[-1:] == [count] and sizes == sorted(set(sizes))
     _check(is_whole, "the export's checkpoints do not lead up to all of its leaves")
-    roots = dict(known)
+    roots, peaks = dict(known), list[bytes]()
     if place is not None:
         _check(place.size <= count, "the export is older than the certificate")
         same = roots.setdefault(place.size, place.root) == place.root
         _check(same, "certificate and export are of two ledgers that call themselves the same")
-    peaks: list[bytes] = []
     _check(roots.get(0, _EMPTY_ROOT) == _EMPTY_ROOT, "a checkpoint is not of these leaves")
     for index, data in enumerate(_leaves(lines, count, origin)):
         if place is not None and index == place.leaf:

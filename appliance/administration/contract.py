@@ -15,7 +15,6 @@ from appliance.health import Health
 from appliance.reload import Plan, Reread
 from appliance.replicas import Replicas
 from appliance.site import Site
-from appliance.sites.leasing import Leasing
 from appliance.sites.linking import Links
 from store.errors import StoreError
 from transports.certificates import CertificateError
@@ -150,11 +149,6 @@ class Host(Protocol):
     @property
     def links(self) -> Links:
         """The links to other sites."""
-        ...
-
-    @property
-    def leasing(self) -> Leasing:
-        """The leases granted to branches."""
         ...
 
     @property

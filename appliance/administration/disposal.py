@@ -11,6 +11,7 @@ from appliance.administration.contract import Answer, Arguments, Host, Operation
 from appliance.disposal import decide_clock, planner
 from appliance.disposal.runs import Progress
 from appliance.disposal.state import Disposal, Run
+from appliance.operations import SiteAnswer
 from appliance.policy.durations import print_duration
 from appliance.policy.policies import Policies
 from appliance.policy.presets import PRESETS
@@ -179,7 +180,19 @@ _NOT_BEGUN: Final[Answer] = {
     "devices_answered": 0,
     "started_at": 0,
     "confirmed_at": 0,
+    "sites": [],
 }
+
+
+def _site(answer: SiteAnswer) -> Answer:
+    """Describe what a branch has answered."""
+    return {
+        "name": answer.name,
+        "state": answer.state,
+        "destroyed": answer.destroyed,
+        "held_back": answer.held_back,
+        "absent": answer.absent,
+    }
 
 
 def _progress(progress: Progress) -> Answer:
@@ -211,6 +224,7 @@ def _run(run: Run) -> Answer:
             "devices_asked": confirmed.devices_asked,
             "devices_answered": confirmed.devices_answered,
             "confirmed_at": confirmed.confirmed_ms,
+            "sites": [_site(answer) for answer in confirmed.sites],
         }
     return _NOT_BEGUN | told
 

@@ -47,14 +47,14 @@ _OF_PERSONS: Final = (StreamKind.PERSON, StreamKind.DEVICE)
 def attest(core: Core, ctx: Context, command: AttestLost) -> Attested:
     """Decide ``site.lost``: by an officer, of a revoked branch.
 
-    Codes: site.unknown, site.in_use.
+    Codes: site.unknown, site.state.
     """
     rights.signed(ctx, command)
     branch = core.sites.named(command.name)
     if branch is None:
         raise refuse("site.unknown")
     if not branch.is_revoked:
-        raise refuse("site.in_use")
+        raise refuse("site.state")
     reason = clean_text(command.reason, REASON_CHARACTERS)
     body = SiteLost(branch.site, reason, ctx.actor.signed)
     ctx.append(Kind.SITE_LOST, body, stream=SITE_STREAM)
@@ -77,12 +77,12 @@ class _Found:
 def carry_out(core: Core, ctx: Context, command: CarryOrder) -> OrderCarried:
     """Decide a part of an order, by the branch alone; at most ``command.most`` of its groups end.
 
-    Codes: site.lease, order.unknown. Said again it goes on with what is left or was held.
+    Codes: site.lease, run.unknown. Said again it goes on with what is left or was held.
     """
     assert ctx.actor.is_site, "only the site's own service carries out orders"
     order = core.disposal.across.known.get(command.order)
     if order is None or not core.sites.is_branch:
-        raise refuse("order.unknown")
+        raise refuse("run.unknown")
     require_destruction(ctx)
     found, piece = _targets(core, ctx, order), Piece()
     for place in found.places:

@@ -89,6 +89,7 @@ def slice_(core: Core, ctx: Context, command: Slice) -> SliceDone:
         destroy(core, ctx, judge, piece, found)
     if not piece.locators:
         return SliceDone(command.run, taken, 0, piece.held_back)
+    records = tuple(piece.parts)
     for seed in ledgering.spent_seeds(core, ctx.txn):
         piece.parts.append(seed.id)
         piece.locators += gather.destroy(
@@ -97,7 +98,7 @@ def slice_(core: Core, ctx: Context, command: Slice) -> SliceDone:
     core.vault.doom(ctx.txn, piece.locators)
     run = record(core, ctx, command, piece)
     if allowed is not None:
-        spread(core, ctx, run, piece.parts, is_of_person=piece.is_of_person)
+        spread(core, ctx, run, records, is_of_person=piece.is_of_person)
     return SliceDone(run, taken, piece.records, piece.held_back)
 
 

@@ -1,9 +1,9 @@
 """Ask headquarters for this branch's lease over the link, and answer the branches that ask.
 
-A branch asks whenever the line comes up, and then every hour; every minute while there is no
-answer, or until it can say that it knows every hold. Nothing is kept of a question: the answer
-repeats it. What is granted is durable at headquarters before the branch hears of it, so
-headquarters always knows how long a branch may still destroy without it.
+A branch asks whenever the line comes up, when a hold or policy arrives, and then every hour; every
+minute while there is no answer, or until it can say that it knows every hold. Nothing is kept of
+a question: the answer repeats it. What is granted is durable at headquarters before the branch
+hears of it, so headquarters always knows how long a branch may still destroy without it.
 """
 
 from __future__ import annotations
@@ -21,11 +21,7 @@ from appliance.sites import lease
 from appliance.sites.commands import GrantLease, RecordGrant
 from appliance.sites.limits import LEASE_ASK_SECONDS, LEASE_RETRY_SECONDS
 from appliance.sites.linking import Links
-from store import cursors
-from store.engine.contract import Engine
 from store.errors import FormatError, StoreError
-from store.ports import Clock
-from sync.pieces import Lane
 from transports.wire.errors import StrongroomError
 
 logger = logging.getLogger("strongroom.lease")
@@ -40,8 +36,6 @@ class Leasing:
 
     Args:
         core: the site's state.
-        engine: where it is read how far headquarters' order is applied.
-        clock: headquarters' time.
         links: what carries the notes.
         execute: decides and commits a command.
         spawn: runs a task of the appliance.
@@ -50,29 +44,27 @@ class Leasing:
     def __init__(
         self,
         core: Core,
-        engine: Engine,
-        clock: Clock,
         links: Links,
         execute: Callable[[Actor, Any], Awaitable[Any]],
         spawn: Callable[[Callable[[], Awaitable[None]]], None],
     ) -> None:
         self._core = core
-        self._engine = engine
-        self._clock = clock
         self._links = links
         self._execute = execute
         self._spawn = spawn
         self._up = trio.Event()
         self._is_up = False
+        self._ruled = 0
         links.notes[ASK] = self._asked
         links.notes[GRANT] = self._granted
 
     # --- at a branch ------------------------------------------------------------------------------
 
     def line_changed(self) -> None:
-        """Ask at once when the line came up."""
+        """Ask at once when the line came up, and when what may be destroyed has changed."""
         was_up, self._is_up = self._is_up, self._state_is_up()
-        if self._is_up and not was_up:
+        ruled, self._ruled = self._ruled, self._core.disposal.ruled_pos
+        if self._is_up and (not was_up or ruled != self._ruled):
             self._up.set()
 
     async def run(self) -> None:
@@ -95,9 +87,7 @@ class Leasing:
 
     def _ask(self) -> bool:
         """Send a question; False when the line is down."""
-        with self._engine.snapshot() as reader:
-            applied = cursors.get(reader, cursors.PEER, Lane.CONTROL)
-        asked = lease.ask(self._core.reading(), applied)
+        asked = lease.ask(self._core.reading(), self._core.sites.applied)
         node = self._core.sites.headquarters_node
         return self._links.note(node, ASK, lease.write_ask(asked))
 
@@ -125,7 +115,11 @@ class Leasing:
     # --- at headquarters --------------------------------------------------------------------------
 
     def _asked(self, node: bytes, body: bytes) -> None:
-        """Grant an approved branch what it asks for."""
+        """Grant an approved branch what it asks for.
+
+        The grant is durable here before the branch hears of it, so headquarters always knows how
+        long a branch may still destroy without hearing of a hold.
+        """
         branch = self._core.sites.branch_of(node)
         if branch is None or not branch.is_approved:
             return

@@ -82,7 +82,7 @@ def surviving(
 def leave(core: Core, ctx: Context, command: LeaveConversation) -> int:
     """Decide ``LeaveConversation``, by the branch alone; returns how many bodies went.
 
-    Codes: permission.denied, conversation.unknown, site.in_use when somebody is in it by now.
+    Codes: permission.denied, conversation.unknown, site.state when somebody is in it by now.
     """
     if not ctx.actor.is_site or not ctx.sites.is_branch:
         raise refuse("permission.denied")
@@ -90,7 +90,7 @@ def leave(core: Core, ctx: Context, command: LeaveConversation) -> int:
     if known is None:
         raise refuse("conversation.unknown")
     if is_inside(core, known):
-        raise refuse("site.in_use")
+        raise refuse("site.state")
     doomed, held = [], 0
     for op in _messages(core, ctx, command):
         if any(holding(core, each) for each in _with_roots(core, ctx, op)):

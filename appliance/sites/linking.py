@@ -105,6 +105,7 @@ class Links:
         self.reception = Reception(self.site)
         self._upstream: Driver | None = None
         self._backlog: Backlog | None = None
+        self._is_met = False
         self._questions: dict[int, Stream] = {}
         self._acknowledged: dict[Lane, int] = {}
         """At a branch: lane -> what headquarters has of the present incarnation."""
@@ -138,8 +139,11 @@ class Links:
 
     @property
     def acknowledged(self) -> int:
-        """The last own operation that headquarters has for sure, with all before it."""
-        return 0 if self._backlog is None else self._backlog.durable
+        """The last own operation that headquarters has for sure, with all before it.
+
+        0 before the first link since the start.
+        """
+        return self._backlog.upto if self._backlog is not None and self._is_met else 0
 
     def state(self, node: bytes) -> LinkState:
         """Return how the link to a peer is."""
@@ -211,7 +215,7 @@ class Links:
             self._upstream = link
             self._questions.clear()
             known = up.peer.cursors if up.peer.peer == self._core.log.own else Cursors()
-            self._backlog = Backlog(min(known))
+            self._backlog, self._is_met = Backlog(min(known)), True
             with self._engine.snapshot() as reader:
                 self._backlog.look(reader, self._core.log.head.origin)
             self._acknowledged = dict(zip(NUMBERED, known, strict=True))

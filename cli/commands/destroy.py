@@ -13,7 +13,7 @@ from cli.admin import AdminSocket
 from cli.errors import CliError
 from cli.files import save
 from cli.options import PATH, Group, acting, subcommand
-from cli.output import emit_json, say, table
+from cli.output import emit_json, printable, say, table
 from cli.places import data_directory
 from cli.reasons import giving_reason
 from cli.requests import add_request_commands, requested, sign_own
@@ -130,7 +130,8 @@ def list_runs(data: Path | None, who: Person, limit: int, as_json: bool) -> None
     if as_json:
         emit_json("destroy.runs", answer)
     elif answer["runs"]:
-        columns = ("run", "why", "state", "parts", "held_back", "begun_utc", "confirmed_utc")
+        times = ("begun_utc", "confirmed_utc")
+        columns = ("run", "why", "state", "parts", "held_back", "waits_for", *times)
         say(table(map(_row, answer["runs"]), columns))
     else:
         say("Nothing was ever destroyed.")
@@ -193,11 +194,37 @@ def certificate(
                 say(f"Certificate of run {number} is in {path}.")
 
 
+@subcommand(
+    destroy,
+    "attest",
+    example='strongroom destroy attest north --reason "seen burnt, report 17" --as dave',
+)
+@acting
+@click.argument("name", metavar="BRANCH")
+@giving_reason
+def attest(data: Path | None, who: Person, name: str, reason: str, as_json: bool) -> None:
+    """Attest that nothing is left of a revoked branch.
+
+    No order waits for it any more; certificates say that it was attested lost.
+    """
+    from appliance.disposal.commands import AttestLost
+
+    with SignedSession(who, data) as session:
+        answer = session.request("site.lost", AttestLost(name, reason))
+    if as_json:
+        emit_json("destroy.attest", answer)
+    else:
+        say(f"No order waits for {printable(answer['name'])} any more.")
+
+
 def _row(found: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **found,
         "why": word(CAUSES, found["cause"]),
         "state": word(RUN_STATES, found["state"]),
+        "waits_for": ", ".join(
+            each["name"] for each in found["sites"] if each["state"] in ("missing", "held")
+        ),
         "begun_utc": stamp(found["started_at"]),
         "confirmed_utc": stamp(found["confirmed_at"]),
     }

@@ -70,8 +70,8 @@ def list_holds(data: Path | None, who: Person, released: bool, as_json: bool) ->
     if as_json:
         emit_json("hold.list", {"holds": found})
     elif found:
-        columns = ("hold", "name", "state", "covers", "by", "placed_utc", "released_utc")
-        say(table(map(_row, found), columns if released else columns[:-1]))
+        columns = ("hold", "name", "state", "covers", "by", "placed_utc", "everywhere_utc")
+        say(table(map(_row, found), (*columns, "released_utc") if released else columns))
     else:
         say("No hold." if released else "No hold is in force.")
 
@@ -80,7 +80,7 @@ def list_holds(data: Path | None, who: Person, released: bool, as_json: bool) ->
 @acting
 @click.argument("number", metavar="HOLD", type=click.IntRange(1))
 def show(data: Path | None, who: Person, number: int, as_json: bool) -> None:
-    """Show one hold."""
+    """Show one hold, and from when on it is guaranteed at every branch."""
     with SignedSession(who, data) as session:
         found = next(
             (each for each in _fetch(session, released=True) if each["hold"] == number), None
@@ -95,6 +95,8 @@ def show(data: Path | None, who: Person, number: int, as_json: bool) -> None:
     say(f"  covers    {printable(in_words(found['selection']))}")
     say(f"  placed    {utc(found['placed_at'])} by {printable(found['by'])}")
     say(f"  reason    {printable(found['reason'])}")
+    if found["active"]:
+        say(f"  sites     {_everywhere(found)}")
     if not found["active"]:
         say(f"  released  {utc(found['released_at'])}")
 
@@ -128,6 +130,16 @@ def release(data: Path | None, who: Person, number: int, reason: str, as_json: b
         say(f"next: strongroom hold release {number} --reason TEXT --as SECOND_OFFICER")
 
 
+def _everywhere(found: Mapping[str, Any]) -> str:
+    """Say from when on nothing is destroyed against a hold at any site."""
+    if not found["waits_for"]:
+        return "in force everywhere"
+    names = ", ".join(map(printable, found["waits_for"]))
+    if not found["everywhere_at"]:
+        return f"on its way to {names}"
+    return f"guaranteed everywhere from {utc(found['everywhere_at'])}; not heard from {names}"
+
+
 def _fetch(session: SignedSession, *, released: bool) -> list[dict[str, Any]]:
     from appliance.disposal.commands import ListHolds
 
@@ -141,5 +153,6 @@ def _row(found: Mapping[str, Any]) -> dict[str, Any]:
         "state": "in force" if found["active"] else "released",
         "covers": in_words(found["selection"]),
         "placed_utc": stamp(found["placed_at"]),
+        "everywhere_utc": stamp(found["everywhere_at"]) if found["waits_for"] else "already",
         "released_utc": stamp(found["released_at"]),
     }

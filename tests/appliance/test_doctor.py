@@ -431,6 +431,9 @@ IN_HOUSE: dict[str, Callable[[Hospital], list[Finding]]] = {
 ELSEWHERE = {"log.body", "log.envelope", "log.key", "log.lane", "log.state"}
 """What takes a forger with the site's keys; the tests of store.logcheck make one."""
 
+AT_BRANCHES = {"lease.no_destruction"}
+"""What takes a branch; the tests of appliance.sites make one."""
+
 
 @pytest.mark.parametrize("name", IN_PLACE)
 def test_a_fault_of_a_real_site_raises_its_finding(place: Place, name: str) -> None:

@@ -756,7 +756,7 @@ def test_nothing_is_complete_that_a_site_has_not_answered(state: str) -> None:
     with pytest.raises(VerificationError, match="every site"):
         verifier.read_body(canonical.encode(fields))
     fields[verifier.Body._fields.index("sites")] = [[1, "north", "done", 4, 0, 0]]
-    assert verifier.read_body(canonical.encode(fields)).is_everywhere
+    assert verifier.read_body(canonical.encode(fields)).sites == [(1, "north", "done", 4, 0, 0)]
 
 
 @pytest.mark.parametrize(

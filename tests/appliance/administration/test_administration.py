@@ -33,7 +33,6 @@ from appliance.health import Health
 from appliance.reload import Plan
 from appliance.replicas import Replicas
 from appliance.site import Ports, Site
-from appliance.sites.leasing import Leasing
 from appliance.sites.linking import Links
 from store.clocks import ManualClock, SeededEntropy
 from store.disk import MemoryDisk
@@ -108,7 +107,6 @@ class FakeHost:
         self.line = None
         ports, parts = site.ports, (site.core, site.ports.engine, site.ports.clock)
         self.links = Links(*parts, ports.entropy, self.execute, spawn=lambda _task: None)
-        self.leasing = Leasing(*parts, self.links, self.execute, lambda _task: None)
         self.site_addresses = ("hq.example:8443",)
         self.lockout = Lockout()
 

@@ -12,6 +12,7 @@ from appliance.context import SITE
 from appliance.disposal.commands import AttestLost, Slice
 from appliance.disposal.decide_slices import EXPIRY
 from appliance.disposal.orders import DONE, HELD, MISSING, receipt_number, state_of
+from appliance.doctor import examine_disposal
 from appliance.operations import (
     SPECS,
     DestructionReceipt,
@@ -55,6 +56,9 @@ def test_a_cut_off_branch_destroys_by_age_until_its_lease_is_over(sites: Authori
     assert (why(north), why(south)) == ("", "expired")
     assert (north.expire(), south.expire()) == (1, 0)
     assert states(sites, message)[1:] == [PartState.DESTROYED, PartState.PRESENT]
+    found = {each.id for each in examine_disposal(south.site)}
+    assert "lease.no_destruction" in found
+    assert "lease.no_destruction" not in {each.id for each in examine_disposal(north.site)}
     with pytest.raises(Refusal) as caught:
         south.do(SITE, Slice(0, EXPIRY, 0, ((1, 1),)))
     assert caught.value.code == "site.lease"
@@ -124,7 +128,7 @@ def test_a_lost_branch_is_waited_for_until_an_officer_attests_it(sites: Authorit
     assert sites.run().state == "REPLICAS"
     with pytest.raises(Refusal) as caught:
         sites.hub.officer("dave", AttestLost("branch-2", "burnt"))
-    assert caught.value.code == "site.in_use"
+    assert caught.value.code == "site.state"
     sites.hub.append(Kind.SITE_REVOKED, SiteRevoked(2, "stolen"))
     assert sites.run().state == "REPLICAS"
     sites.hub.officer("dave", AttestLost("branch-2", "seen burnt by the fire brigade"))

@@ -142,7 +142,7 @@ def test_nothing_is_let_go_of_while_somebody_at_home_is_in_it(sites: Authority) 
     assert north.state(message) is PartState.PRESENT
     with pytest.raises(Refusal) as caught:
         north.do(SITE, LeaveConversation(bytes(conv), (), 0))
-    assert caught.value.code == "site.in_use"
+    assert caught.value.code == "site.state"
 
 
 steps = st.lists(
