@@ -10,14 +10,17 @@ DEV := $(VENV)/.dev-is-locked
 LOCKS := requirements/bootstrap.txt requirements/runtime.txt pyproject.toml packaging/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check format lint types layers docs binary bench soak lock clean
+.PHONY: help run demo-sites test check format lint types layers docs binary deb bench soak lock clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
 
 run: $(RUNTIME) ## Start a demo appliance on this machine (data in demo-data, keys in demo-keys)
 	@exec $(BIN)/strongroom demo
+
+demo-sites: $(RUNTIME) ## Show headquarters and two branches here; a line is cut, and heals
+	@$(BIN)/python -m cli.demo_sites
 
 test: check ## Run every gate, then every test
 	@$(BIN)/pytest -q
@@ -42,8 +45,12 @@ docs: $(DEV) ## Write the reference pages in docs/ anew from the code
 	@$(BIN)/python -m cli.reference docs
 	@$(BIN)/python -m tests.docs.generate
 
-binary: $(DEV) ## Build the program for machines without Python: dist/strongroom/strongroom
+binary: $(DEV) ## Build the program for machines without Python: dist/strongroom, and as one file
 	@$(BIN)/python packaging/build_binary.py
+
+deb: binary ## Make the Debian package of it: dist/strongroom_VERSION_amd64.deb
+	@$(BIN)/python packaging/build_deb.py
+	@$(BIN)/python packaging/checksums.py
 
 bench: $(DEV) ## Run the benchmarks (W=W1 runs one), a line of JSON each
 	@$(BIN)/python -m benchmarks.run $(W)

@@ -14,7 +14,6 @@ from appliance.core import Core
 from appliance.directory.model import Person
 from appliance.findings import Finding, Severity
 from appliance.messaging.answers import DESTROYED
-from appliance.sites.reach import is_only_kept
 from store import feeds
 from store.engine.contract import Reader
 from store.engine.txn import Txn
@@ -101,8 +100,7 @@ def show(core: Core, txn: Txn, entry: Entry) -> None:
     """Write the views' rows of one entry of the log, and fold it into the memory of ``core``."""
     if isinstance(entry, Op) and not entry.is_quarantined:
         feeds.show(txn, entry, feeds.head(txn, entry.feed))
-        is_acted_on = core.is_own(entry.origin) or not is_only_kept(entry.kind)
-        if entry.body is not None and is_acted_on:
+        if entry.body is not None and core.heeds(entry):
             core.apply(txn, entry, core.body_of(entry))
 
 

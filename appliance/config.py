@@ -452,15 +452,16 @@ def replica_directories(config: Config, data: Path) -> tuple[Path, ...]:
     return tuple(Path(os.path.normpath(data / name)) for name in config.replicas.directories)
 
 
-def secret_path(name: str, data: Path, environ: Mapping[str, str] | None = None) -> Path:
-    """Return the file that a setting names: a systemd credential, or relative to the data.
+def credential_path(name: str, environ: Mapping[str, str] | None = None) -> Path | None:
+    """Return the systemd credential of this name: a plain name in ``$CREDENTIALS_DIRECTORY``."""
+    folder = (os.environ if environ is None else environ).get(CREDENTIALS_VARIABLE, "")
+    found = Path(folder) / name
+    return found if folder and "/" not in name and found.is_file() else None
 
-    A plain name that exists in ``$CREDENTIALS_DIRECTORY`` is that credential.
-    """
-    credentials = (os.environ if environ is None else environ).get(CREDENTIALS_VARIABLE, "")
-    if credentials and "/" not in name and (Path(credentials) / name).is_file():
-        return Path(credentials) / name
-    return data / name
+
+def secret_path(name: str, data: Path, environ: Mapping[str, str] | None = None) -> Path:
+    """Return the file that a setting names: a systemd credential, or relative to the data."""
+    return credential_path(name, environ) or data / name
 
 
 def _from_file(text: str, problems: list[Problem]) -> dict[str, Any]:

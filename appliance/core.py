@@ -42,7 +42,8 @@ from appliance.operations import (
     encode,
 )
 from appliance.policy.clock import Reading
-from appliance.sites import decide_lease, decide_sites, intake, leaving
+from appliance.sites import decide_lease, decide_sites, intake, leaving, proofs
+from appliance.sites.reach import is_only_kept
 from appliance.sites.registry import Sites
 from store import cursors, feeds, heads
 from store.engine.contract import Reader
@@ -88,7 +89,13 @@ DECISIONS: dict[type, Callable[[Context, Any], Any]] = {
 """Every command that can be decided, and the function that decides it."""
 
 
-_WEIGHTY: Final = {**DISPOSAL, **intake.DECISIONS, **leaving.DECISIONS, **decide_lease.WEIGHTY}
+_WEIGHTY: Final[dict[type, Callable[[Any, Context, Any], Any]]] = {
+    **DISPOSAL,
+    **intake.DECISIONS,
+    **proofs.DECISIONS,
+    **leaving.DECISIONS,
+    **decide_lease.WEIGHTY,
+}
 """Decisions that get the core itself."""
 
 
@@ -245,6 +252,13 @@ class Core:
     def body_of(self, op: Op) -> BodyStruct:
         """Read an operation's body, with what it says of positions as it holds here."""
         return self.localised(op, decode_body(op))
+
+    def heeds(self, op: Op) -> bool:
+        """Tell whether an operation of this kind is acted on, be it made here or elsewhere.
+
+        One of a newer build is kept until this one is upgraded.
+        """
+        return op.kind in SPECS and (self.is_own(op.origin) or not is_only_kept(op.kind))
 
     def localised(self, op: Op, body: BodyStruct) -> BodyStruct:
         """Return a body whose positions are those of this site, whatever site it is of.
@@ -407,7 +421,7 @@ class Core:
             self.conversations.tenant_secret = secret.value
 
     def is_own(self, origin: int) -> bool:
-        """Tell whether an origin, by its local number, is an incarnation of this site."""
+        """Tell whether what comes from an origin was made at this site."""
         return (self._read_log or self.log).is_own(origin)
 
     def place_in(self, value: bytes) -> tuple[int, int]:

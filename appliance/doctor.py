@@ -16,6 +16,7 @@ from appliance.findings import Finding, Severity
 from appliance.health import CLOCK_FLOOR_MS, DISK_FLOOR_BYTES
 from appliance.replicas import ReplicaStatus
 from appliance.site import Site
+from appliance.sites import lease
 from appliance.sites.authority import why_no_destruction
 
 MAP_WARNING_SHARE: Final = 0.8
@@ -149,6 +150,20 @@ _NO_DESTRUCTION: Final = {
     "holds": "headquarters knows of holds that are not here yet: this branch destroys nothing",
 }
 _RELINK: Final = "It ends by itself once the line to headquarters is back: strongroom site status."
+
+
+def examine_branch(site: Site) -> Iterator[Finding]:
+    """Yield a finding about a branch whose authority has aged; cheap."""
+    sites = site.core.sites
+    state = lease.state_of(sites.mark, site.core.reading())
+    if sites.is_branch and state is not lease.State.FRESH:
+        refused = ", ".join(sorted(lease.REFUSED[state, sites.profile]))
+        yield Finding(
+            "site.cut_off",
+            Severity.WARNING,
+            f"the lease of this branch is {state}: no {refused}",
+            "See to the line to headquarters; `strongroom site status` tells how it is.",
+        )
 
 
 def examine_disposal(site: Site) -> Iterator[Finding]:

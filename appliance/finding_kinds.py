@@ -27,6 +27,7 @@ FAILURE: Final = (Severity.FAILURE,)
 INTEGRITY: Final = (Severity.INTEGRITY,)
 SOON_OR_OVER: Final = (Severity.WARNING, Severity.FAILURE)
 
+_BRANCH = "A branch is cut off"
 _CERTIFICATE = "The certificate expires"
 _CLOCK = "The clock jumped"
 _CONFIGURATION = "The configuration is refused"
@@ -109,6 +110,9 @@ _SINGLE: Final[Mapping[str, Kind]] = {
     "machine.hypervisor": Kind(NOTICE, "Snapshots of the machine hold keys."),
     "memory.not_locked": Kind(NOTICE, "Keys in memory may be written to swap."),
     "policy.none": Kind(NOTICE, "No rule says how long records are kept."),
+    "site.cut_off": Kind(
+        WARNING, "This branch was not confirmed by headquarters for a day or more.", _BRANCH
+    ),
     "store.map": Kind(WARNING, "The database nears its largest size.", "The map is full"),
     "store.pages": Kind(
         INTEGRITY, "Pages of the database file are damaged: a disk or memory fault.", _CONTRADICTION
@@ -122,6 +126,9 @@ _SINGLE: Final[Mapping[str, Kind]] = {
     "views.rebuild": Kind(INTEGRITY, "The views cannot be made from the log.", _CONTRADICTION),
     "views.retries": Kind(
         INTEGRITY, "Retries are told of a destruction that the log does not know.", _CONTRADICTION
+    ),
+    "views.sites": Kind(
+        INTEGRITY, "Branches or headquarters in memory are not what the log says.", _CONTRADICTION
     ),
 }
 

@@ -52,6 +52,9 @@ CATALOGUE: Final[Mapping[str, str]] = {
     "clock_suspended": "1 while destruction waits for two officers to confirm the time.",
     "ledger_leaves": "Leaves of the ledger.",
     "oldest_record_seconds": "Age of the oldest surviving record of a class, by days.",
+    "site_links": "Links to other sites that are up.",
+    "site_waiting": "At a branch: operations that headquarters does not have yet.",
+    "site_lease_age_seconds": "At a branch: since headquarters confirmed its authority.",
     "key_generation": "Root keys that there have been.",
     "key_replicas": "Key replicas.",
     "key_replicas_behind": "Key replicas that do not follow.",
@@ -112,6 +115,7 @@ def metrics(appliance: Appliance) -> Iterator[Metric]:
     yield Metric("people", len(core.directory))
     yield from _health(appliance)
     yield from _disposal(appliance)
+    yield from _sites(appliance)
     yield from _replicas(appliance)
     if isinstance(appliance.network, RealNetwork):
         for name, value in appliance.network.figures().items():
@@ -149,6 +153,16 @@ def _disposal(appliance: Appliance) -> Iterator[Metric]:
     for name, seconds in service.oldest_seconds().items():
         label = f'class="{name}"'
         yield Metric("oldest_record_seconds", seconds, label)
+
+
+def _sites(appliance: Appliance) -> Iterator[Metric]:
+    core, links = appliance.site.core, appliance.links
+    yield Metric("site_links", sum(state.is_up for state in links.states.values()))
+    if core.sites.is_branch:
+        yield Metric("site_waiting", links.waiting)
+        if core.sites.mark is not None:
+            age_ms = core.sites.mark.at(core.reading()).age_ms
+            yield Metric("site_lease_age_seconds", age_ms / 1000)
 
 
 def _replicas(appliance: Appliance) -> Iterator[Metric]:

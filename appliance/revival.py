@@ -42,7 +42,7 @@ from store.schema import bring_up_store
 from store.skeleton import op_hash
 from store.streams import Streams
 from store.tables import EPOCH, IDEMPOTENCY, LOG, ORIGIN, TENANT, VIEWS, successor
-from store.vault import Vault, generation_of
+from store.vault import Vault, fill, generation_of
 
 BATCH_BYTES: Final = 4 << 20
 """Key and value bytes that one batch writes."""
@@ -140,7 +140,7 @@ def take_keys(engine: Engine, token: int, replica: KeySource) -> None:
     with replica.rows() as rows, engine.snapshot() as reader:
         is_newer = generation_of(reader) == generation_of(rows) and has_all_keys(reader, rows)
         if not is_newer:
-            _write(engine, token, key_differences(rows, reader))
+            _write(engine, token, _counted(key_differences(rows, reader), reader))
     state = replica.state()
     with engine.snapshot() as reader:
         known = load_origins(reader)
@@ -150,6 +150,20 @@ def take_keys(engine: Engine, token: int, replica: KeySource) -> None:
     lost = OriginRow(Origin(newest.origin.node, state.incarnation), newest.verify_key, is_own=True)
     number = max(known) + 1
     engine.batch({ORIGIN.key(number): lost.pack()}, token)
+
+
+def _counted(
+    changes: Iterable[tuple[bytes, bytes | None]], copy: Reader
+) -> Iterator[tuple[bytes, bytes | None]]:
+    """Add to each epoch that the copy does not know that none of its keys is in use here.
+
+    What was sealed under them since the backup is lost; the first start ends these keys.
+    """
+    for key, value in changes:
+        if key[0] == EPOCH.table and value is not None and copy.get(key) is None:
+            stream, epoch = EPOCH.columns(key)
+            yield fill.open_key(stream, epoch), fill.count(0)
+        yield key, value
 
 
 # --- destruction ----------------------------------------------------------------------------------

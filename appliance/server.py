@@ -364,6 +364,7 @@ class Appliance:
         while True:
             await trio.sleep(TICK_SECONDS)
             self.gateway.tick()
+            self.links.expel()
             self._link_changed()
             with self.site.ports.engine.snapshot() as reader:
                 urgent = next(reader.range(*URGENT.span(), limit=1), None)
@@ -397,15 +398,6 @@ class Appliance:
             await self._attempt(MarkLease())
             await trio.sleep(LEASE_MARK_SECONDS)
 
-    async def _watch_scope(self) -> None:
-        """At a branch: let go of conversations that nobody there is in any more."""
-        while True:
-            await trio.sleep(leaver.LOOK_SECONDS)
-            try:
-                await self.leaver.look()
-            except (StrongroomError, StoreError) as error:
-                logger.error("timer.failed", extra={"error": error.code})
-
     async def _keep_linked(self) -> None:
         """At a branch: be linked to headquarters whenever there is a line."""
         core, config = self.site.core, self.config
@@ -426,6 +418,15 @@ class Appliance:
             is_connected = self.links.state(sites.headquarters_node).is_up
             self.line_is(is_connected=is_connected, waiting=self.links.waiting)
             self.leasing.line_changed()
+
+    async def _watch_scope(self) -> None:
+        """At a branch: let go of conversations that nobody there is in any more."""
+        while True:
+            await trio.sleep(leaver.LOOK_SECONDS)
+            try:
+                await self.leaver.look()
+            except (StrongroomError, StoreError) as error:
+                logger.error("timer.failed", extra={"error": error.code})
 
     async def _watch_admission(self) -> None:
         """At a branch: renew the certificate that headquarters knows it by."""

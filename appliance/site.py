@@ -6,6 +6,7 @@ Used by the server, and offline by ``init``, ``check`` and whatever prepares a d
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +16,14 @@ import nacl.signing
 from appliance.certificates import KEY_ENTROPY_BYTES, new_ca
 from appliance.context import SITE, Actor, Outcome
 from appliance.core import SECRET_BYTES, Core
-from appliance.disposal.commands import Confirm, EndFound, PlaceHold, ReadClock, Slice
+from appliance.disposal.commands import (
+    Confirm,
+    CutLost,
+    EndFound,
+    PlaceHold,
+    ReadClock,
+    Slice,
+)
 from appliance.held_wrap import HeldWrap
 from appliance.operations import Kind, SecretSlot, SiteCreated, SiteSecret, encode
 from store import schema
@@ -46,7 +54,7 @@ CERTIFICATE_FILE: Final = "decommissioned.certificate"
 CLOSING_FILE: Final = "decommissioned"
 """The closing note, in the data directory, after the root has gone."""
 
-URGENT: Final = frozenset((PlaceHold, Slice, Confirm, ReadClock, EndFound))
+URGENT: Final = frozenset((PlaceHold, Slice, CutLost, Confirm, ReadClock, EndFound))
 """Commands that must also work on a full disk: what holds and what destroys."""
 
 Deliver = Callable[[list[Completion[Outcome]]], None]
@@ -128,6 +136,7 @@ class Site:
     def __init__(self, ports: Ports, vault: Vault, core: Core, token: int, wrap: HeldWrap) -> None:
         self.ports = ports
         self.vault = vault
+        self.token = token
         self.wrap = wrap
         """What protects the key directory, and key replicas too: a key, without its passphrase."""
         wrap.forget()
@@ -144,6 +153,7 @@ class Site:
             self._delivered,
             before_commit=core.log.before_commit,
             begin_switch=vault.begin_switch,
+            abandon_lost=vault.abandon_lost,
             urgent=URGENT,
             failed=self._failed,
             token=token,
@@ -192,6 +202,10 @@ class Site:
         schema.bring_up_store(ports.engine, token)
         vault.recover(ports.engine, token)
         with ports.engine.snapshot() as reader:
+            is_whole = vault.has_signed_off(reader, token - 1)
+        if not is_whole:
+            vault.abandon_lost(ports.engine, token)
+        with ports.engine.snapshot() as reader:
             txn = Txn(reader)
             core = Core.open(txn, vault, Fence(ports.data), ports.entropy)
             epochs.core = core
@@ -227,6 +241,7 @@ class Site:
         """Carry out what was submitted, mark a clean stop, wipe the keys, close the engine."""
         self.writer.stop()
         if self.failure is None:
+            self._sign_off()
             self.core.log.close()
         self.vault.close()
         self.wrap.close()
@@ -239,6 +254,15 @@ class Site:
         """
         self.writer.stop()
         return self.vault.decommission()
+
+    def _sign_off(self) -> None:
+        """Note that this process has lost no batch, so that the next need not look for any."""
+        if self.writer.has_lost or self.vault.is_behind:
+            return
+        with suppress(StoreError), self.ports.engine.snapshot() as reader:
+            txn = Txn(reader)
+            self.vault.sign_off(txn, self.token)
+            self.ports.engine.batch(txn.writes, self.token, urgent=True)
 
     def _keep(self, completions: list[Completion[Outcome]]) -> None:
         self._kept.extend(completions)

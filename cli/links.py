@@ -18,14 +18,19 @@ def issue(session: SignedSession, login: str, hours: int) -> Issued:
 
     code = make_code(os.urandom(CODE_ENTROPY_BYTES))
     answer = session.directory(CreateInvite(login, code_hash(code), hours))
-    return Issued(login, "", link_to(session, code), answer["expires_at"])
+    return Issued(login, "", link_to(session, login, code), answer["expires_at"])
 
 
-def link_to(session: SignedSession, code: str) -> str:
-    """Return the link for a code: this server's address and the pin of its CA."""
+def link_to(session: SignedSession, login: str, code: str) -> str:
+    """Return the link for a person's code: the address of their site and the pin of its CA."""
     from appliance.config import Config
-    from transports.wire.links import Invitation, Server
+    from transports.wire.links import Invitation, Server, parse_server
 
+    home = session.server.ask("user.show", {"who": login})["site"]
+    if home and session.server.ask("site.status")["role"] == "headquarters":
+        branch = session.server.ask("site.show", {"name": home})
+        if branch["address"]:
+            return str(Invitation(parse_server(branch["address"]), code, branch["ca"]))
     config = msgspec.convert(session.server.ask("config.show")["config"], type=Config)
     status = session.server.ask("status")
     host, port = server_for_links(config)

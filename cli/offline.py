@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import pwd
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -32,8 +33,13 @@ def process_lock(data: Path) -> Iterator[None]:
     The lock is on the pid file and dies with the process, so a stale file is no obstacle.
 
     Raises:
-        CliError: "cli.running", another process has it.
+        CliError: "cli.running", another process has it; "cli.owner", root would leave files in
+            it that its owner, the service's account, could not open.
     """
+    if data.exists() and os.geteuid() == 0 != data.stat().st_uid:
+        owner = _account(data.stat().st_uid)
+        hint = f"Run it as that account: runuser -u {owner} -- strongroom ..."
+        raise CliError("cli.owner", f"{data} belongs to {owner}, not to root", hint)
     run_directory(data).mkdir(mode=PRIVATE, parents=True, exist_ok=True)
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     descriptor = os.open(pid_file(data), flags, 0o644)
@@ -67,6 +73,14 @@ def is_running(data: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def _account(uid: int) -> str:
+    """Return the name of an account, or its number."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def wrap_for(config: Config, data: Path, *, confirm: bool = False) -> Wrap:

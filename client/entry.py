@@ -229,9 +229,16 @@ async def _open(session: Session, timeout: float | None) -> AsyncIterator[Sessio
                 await session.close()
                 nursery.cancel_scope.cancel()
     except BaseExceptionGroup:
-        if raised is None or isinstance(raised, trio.Cancelled):
+        if raised is None or _is_cancelled(raised):
             raise
         raise raised from None
+
+
+def _is_cancelled(error: BaseException) -> bool:
+    """Tell whether an error is nothing but cancellation: then another task's error is why."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(trio.Cancelled)[1] is None
+    return isinstance(error, trio.Cancelled)
 
 
 async def _first_welcome(session: Session, timeout: float) -> None:

@@ -63,6 +63,11 @@ def attest(txn: Txn, number: int, origin: OriginRow, row: bytes) -> bool:
     return _close(txn, number, statement, attested.chain, row)
 
 
+def proven(reader: Reader, number: int) -> int:
+    """Return the first sequence number of an origin that no stored segment covers yet."""
+    return _attested(reader, number).end
+
+
 def prefix(reader: Reader, number: int) -> Prefix:
     """Return how far another site's log is here without a hole.
 

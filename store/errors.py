@@ -32,6 +32,10 @@ class EngineFullError(EngineError):
     hint: ClassVar[str] = "Free disk space or raise store.map_bytes, then restart."
 
 
+class ReserveError(EngineFullError):
+    """The map is full but for its reserve; nothing of the batch was even tried."""
+
+
 class FencedError(EngineError):
     """Another writer took over; this one must stop."""
 

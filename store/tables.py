@@ -21,6 +21,7 @@ local pseudonyms, positions and times only, never an id that is known outside th
     FOREST        tree u32, level u8, index u48                  126 child keys, sealed
     EPOCH         stream u64, epoch u32                          class, slot, cover (sealed)
     COPY          side u8, then a whole key                      its value; in key replicas only
+    FILL          is closed u8, stream u64, epoch u32            parts sealed u16 (not yet cut)
     REGISTER      stream u64, field u16, item u64                origin u32, seq u64 (newest)
     MEMBER        conversation u64, person u64                   intervals of keys, role
     MEMBER_OF     person u64, conversation u64                   empty
@@ -64,6 +65,7 @@ class Table(IntEnum):
     FOREST = 0x22
     EPOCH = 0x23
     COPY = 0x24
+    FILL = 0x25
     REGISTER = 0x30
     MEMBER = 0x31
     MEMBER_OF = 0x32
@@ -153,6 +155,7 @@ TREE = Layout(Table.TREE, "H")
 FOREST = Layout(Table.FOREST, "I", "B", "6s")
 EPOCH = Layout(Table.EPOCH, "Q", "I")
 COPY = Layout(Table.COPY, "B")
+FILL = Layout(Table.FILL, "B", "Q", "I")
 REGISTER = Layout(Table.REGISTER, "Q", "H", "Q")
 MEMBER = Layout(Table.MEMBER, "Q", "Q")
 MEMBER_OF = Layout(Table.MEMBER_OF, "Q", "Q")

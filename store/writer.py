@@ -15,8 +15,10 @@ the load, and an idle writer commits a lone command at once. A batch goes throug
 When the batch could not be applied, its outcomes are void: a later command may have read what
 an earlier one wrote. So every command from the first that wrote on gets the error, the engine's
 or that of ``begin_switch``, and the writer goes on. A full disk is such a case also when a root
-was written: nothing was committed, so it is withdrawn. After any other failure from ``write`` on
-nobody knows which root the store needs: the writer ends and touches neither.
+was written: nothing was committed, so it is withdrawn. Pages of the batch may be on the disk:
+``abandon_lost`` comes before the next one, which fails too when that does not fit either. After
+any other failure from ``write`` on nobody knows which root the store needs: the writer ends and
+touches neither.
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ from store.errors import (
     EngineFullError,
     LimitError,
     OverloadedError,
+    ReserveError,
 )
 from store.ports import Clock
 
@@ -90,6 +93,14 @@ class RootSwitch(Protocol):
         ...
 
 
+class Abandon(Protocol):
+    """Sees to it that nothing of a lost batch opens; see ``store.vault.Vault.abandon_lost``."""
+
+    def __call__(self, engine: Engine, token: int, *, urgent: bool) -> None:
+        """Raise ``EngineFullError`` when that does not fit; it is tried again then."""
+        ...
+
+
 def _no_switch(txn: Txn) -> RootSwitch | None:
     del txn
     return None
@@ -134,6 +145,8 @@ class Writer(Generic[A, C, R]):
         before_commit: ``(txn, now_ms)``, once for each batch after its commands.
         begin_switch: ``(txn)``, once for each batch after that; the root switch that the batch
             needs, or None.
+        abandon_lost: ``(engine, token, urgent=)``, before the batch that follows one which did
+            not fit on the disk; see ``store.vault.Vault``.
         failed: told once, in the writer's thread, when the writer can go on no longer.
         token: the fencing token, when the caller has acquired it.
         urgent: types of commands that go into a batch of their own, which may use the space
@@ -152,6 +165,7 @@ class Writer(Generic[A, C, R]):
         *,
         before_commit: Callable[[Txn, int], None] | None = None,
         begin_switch: Callable[[Txn], RootSwitch | None] | None = None,
+        abandon_lost: Abandon | None = None,
         failed: Callable[[BaseException], None],
         token: int | None = None,
         urgent: frozenset[type] = frozenset(),
@@ -162,6 +176,8 @@ class Writer(Generic[A, C, R]):
         self._deliver = deliver
         self._before_commit = before_commit
         self._begin_switch = begin_switch or _no_switch
+        self._abandon_lost = abandon_lost
+        self._has_lost = False
         self._failed = failed
         self._urgent = urgent
         self._token = engine.acquire() if token is None else token
@@ -215,6 +231,11 @@ class Writer(Generic[A, C, R]):
         first = self._next(wait=False)
         return 0 if first is None else self._carry_out(first)
 
+    @property
+    def has_lost(self) -> bool:
+        """Tell whether the last batch did not fit, and nothing has been abandoned since."""
+        return self._has_lost
+
     def stats(self) -> WriterStats:
         """Return the counts; usable from any thread."""
         return WriterStats(self._commands, self._commits, self._queue.qsize(), self._commit_ns)
@@ -251,6 +272,9 @@ class Writer(Generic[A, C, R]):
         """Run one batch that begins with ``first``; return its number of commands."""
         batch: _Batch[A, C, R] | None = None
         try:
+            if self._has_lost and (error := self._abandon(first)) is not None:
+                self._deliver(_failures([first], error))
+                return 1
             now_ms = self._clock.wall_ms()
             with self._engine.snapshot() as snapshot:
                 batch = _Batch(Txn(snapshot))
@@ -270,6 +294,20 @@ class Writer(Generic[A, C, R]):
         except Exception as error:  # noqa: BLE001  # told to ``failed``
             self._break(error, [], None)
         return len(batch.commands)
+
+    def _abandon(self, first: _Command[A, C]) -> EngineFullError | None:
+        """Abandon what the batch before may have left; return why that could not be done.
+
+        What is reserved is used for it only if ``first`` may use it too.
+        """
+        try:
+            if self._abandon_lost is not None:
+                urgent = type(first.command) in self._urgent
+                self._abandon_lost(self._engine, self._token, urgent=urgent)
+        except EngineFullError as error:
+            return error
+        self._has_lost = False
+        return None
 
     def _decide_all(self, batch: _Batch[A, C, R], first: _Command[A, C], now_ms: int) -> None:
         """Decide ``first`` and what else is queued, up to the limits of a batch."""
@@ -333,6 +371,7 @@ class Writer(Generic[A, C, R]):
             if switch is not None:
                 switch.withdraw()
             batch.void(error)
+            self._has_lost = not isinstance(error, ReserveError)
             return
         if switch is not None:
             switch.finish(self._engine)

@@ -2,7 +2,7 @@
 
 Thin lines have deep queues: what a sender pours into them delays everything behind it, the urgent
 too. So the round trip of pings between the bytes is measured. The shortest of the last minutes is
-what the line itself takes; by what the last few are all longer, our own bytes wait, and that is kept
+what the line itself takes. By what the last few are all longer, our own bytes wait; that is kept
 near ``PACE_DELAY_SECONDS`` (the idea of RFC 6817). One that is longer alone tells of a loss, which
 the line repairs by itself.
 """

@@ -18,22 +18,20 @@ and ``tick`` at ``due``.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum, auto
 from math import inf
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final
 
 from store.errors import StoreError
-from store.ids import Stream, StreamKind
+from store.ids import Stream
 from sync import frames
 from sync.channel import Arrival, Channel, State
+from sync.effects import Acknowledged, Answered, Deliver, Effect, Ended, Lost, Moment, Take, Up
 from sync.errors import (
     FarewellError,
     FencedError,
     ForkedError,
-    GapError,
     LimitError,
     LinkError,
     LostError,
@@ -60,14 +58,9 @@ from sync.frames import (
     Want,
     Welcome,
 )
-from sync.limits import (
-    BULK_IDLE_SECONDS,
-    LANE_WINDOW_BYTES,
-    PIECE_BYTES,
-    QUIET_ADVANCE_SECONDS,
-    WANTS,
-)
-from sync.pieces import NUMBERED, Cursors, Lane, Piece, Replica, Standing
+from sync.limits import BULK_IDLE_SECONDS, LANE_WINDOW_BYTES, WANTS
+from sync.pieces import NUMBERED, Cursors, Lane, Standing
+from sync.sending import Chapter, Counts, LinkedReplica, Sender
 
 MAIN: Final = 0
 BULK: Final = 1
@@ -80,130 +73,6 @@ class Role(Enum):
 
     BRANCH = auto()
     HEADQUARTERS = auto()
-
-
-class Moment(NamedTuple):
-    """When something happens: ``now`` in seconds of a clock that only rises, and Unix time."""
-
-    now: float
-    unix_ms: int
-
-
-class Chapter(NamedTuple):
-    """Some history of one stream, newest first: what is older comes next.
-
-    ``before`` is the oldest key that it holds; ``is_end``: there is nothing older.
-    """
-
-    piece: Piece
-    before: int
-    is_end: bool
-
-
-class LinkedReplica(Replica, Protocol):
-    """What the link asks of its site beyond pieces."""
-
-    def begin(self, peer: Standing) -> None:
-        """Take note of where the peer stands, before anything is read for it.
-
-        Raises ``FencedError`` or ``ForkedError`` when its log contradicts what is known here.
-        """
-        ...
-
-    def history(self, stream: Stream, before: int, limit: int, budget_bytes: int) -> Chapter | None:
-        """Read at most ``limit`` operations of a stream before a key; None when it has none."""
-        ...
-
-
-# --- what is to be done -----------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Take:
-    """Give a piece to the replica; then call ``taken`` with this, or ``failed``."""
-
-    channel: int
-    piece: Piece
-
-
-@dataclass(frozen=True, slots=True)
-class Up:
-    """The link stands. ``peer`` is what the other site said of itself."""
-
-    peer: Standing
-    unix_ms: int
-    software: str
-    version: int
-
-
-@dataclass(frozen=True, slots=True)
-class Acknowledged:
-    """The peer has a lane durable up to ``cursor``."""
-
-    lane: Lane
-    cursor: int
-
-
-@dataclass(frozen=True, slots=True)
-class Deliver:
-    """A note for the layers above."""
-
-    note: Note
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """A question for history is answered; its pieces have been taken."""
-
-    have: Have
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """A channel other than the main one ended; the link goes on."""
-
-    channel: int
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """The link is over; what ``pull`` still gives are its last words."""
-
-    error: LinkError
-
-
-Effect = Take | Up | Acknowledged | Deliver | Answered | Lost | Ended
-
-
-@dataclass(slots=True)
-class Counts:
-    """What one link has carried, for metrics; bytes are those of frames."""
-
-    sent_bytes: int = 0
-    received_bytes: int = 0
-    sent_ops: int = 0
-    taken_ops: int = 0
-
-
-@dataclass(slots=True)
-class _Lane:
-    """How far a numbered lane is: read, told to the peer, and durable there."""
-
-    read: int = 0
-    told: int = 0
-    durable: int = 0
-    quiet_since: float = inf
-    """Since when what was read and held nothing has not been told; infinite when all is told."""
-    is_idle: bool = False
-
-
-@dataclass(slots=True)
-class _Answer:
-    """A question of the peer that is being answered."""
-
-    want: Want
-    before: int
-    left: int
 
 
 class Session:
@@ -228,11 +97,10 @@ class Session:
         self._replica = replica
         self._software = software
         self._channels: dict[int, Channel] = {}
-        self._lanes = {lane: _Lane() for lane in NUMBERED}
+        self._sender = Sender(replica, self.counts)
         self._acks: dict[Lane, int] = {}
         self._questions: dict[int, Want] = {}
         self._next_question = 1
-        self._answers: deque[_Answer] = deque()
         self._moment = Moment(0.0, 0)
         self._effects: list[Effect] = []
 
@@ -260,8 +128,7 @@ class Session:
 
     def changed(self) -> None:
         """There may be something new to read."""
-        for lane in self._lanes.values():
-            lane.is_idle = False
+        self._sender.changed()
 
     def tick(self, moment: Moment) -> list[Effect]:
         """Do what the time asks for."""
@@ -276,12 +143,7 @@ class Session:
 
     def pull_due(self) -> float:
         """Return when ``pull`` of the main connection has something more to give, in seconds."""
-        quiet = [
-            state.quiet_since
-            for lane, state in self._lanes.items()
-            if self._is_live(MAIN) and self._channels[MAIN].can_begin(lane)
-        ]
-        return min(quiet, default=inf) + QUIET_ADVANCE_SECONDS
+        return self._sender.quiet_until(self._channels[MAIN]) if self.is_up else inf
 
     # --- orders -------------------------------------------------------------------------------
 
@@ -369,70 +231,10 @@ class Session:
         if data or channel.state is not State.LIVE or self.error is not None:
             return data
         if number == BULK:
-            self._fill_bulk(channel)
+            self._sender.fill_history(channel)
         else:
-            self._fill(channel)
+            self._sender.fill(channel, self._moment.now)
         return channel.next_part(self._moment.now) or channel.next_words()
-
-    def _fill(self, channel: Channel) -> None:
-        """Read the next piece of each numbered lane that may send one.
-
-        A lane that has nothing now may have something once another has been read.
-        """
-        is_read = True
-        while is_read:
-            is_read = False
-            for lane, state in self._lanes.items():
-                if channel.can_begin(lane) and not channel.is_paced(lane):
-                    is_read |= self._read(channel, lane, state)
-
-    def _read(self, channel: Channel, lane: Lane, state: _Lane) -> bool:
-        """Read one piece; False when the lane has nothing."""
-        if not state.is_idle:
-            state.is_idle = True
-            if self._replica.head(lane) > state.read:
-                piece = self._replica.read(lane, state.read, PIECE_BYTES)
-                if piece is not None and piece.upto > state.read:
-                    self._send(channel, state, piece)
-                    return True
-        if self._moment.now >= state.quiet_since + QUIET_ADVANCE_SECONDS:
-            self._tell(channel, state, Piece(lane, state.told, state.read))
-        return False
-
-    def _send(self, channel: Channel, state: _Lane, piece: Piece) -> None:
-        """Put a piece on its way; one that holds nothing waits for the next that does."""
-        state.read = piece.upto
-        self.changed()
-        if piece.entries or piece.own or piece.statements:
-            self._tell(channel, state, piece._replace(after=state.told))
-        else:
-            state.quiet_since = min(state.quiet_since, self._moment.now)
-
-    def _tell(self, channel: Channel, state: _Lane, piece: Piece) -> None:
-        state.told, state.quiet_since = piece.upto, inf
-        self.counts.sent_ops += len(piece.entries)
-        channel.begin(piece)
-
-    def _fill_bulk(self, channel: Channel) -> None:
-        while self._answers and channel.can_begin(Lane.HISTORY):
-            if channel.is_paced(Lane.HISTORY):
-                return
-            self._answer(channel, self._answers[0])
-
-    def _answer(self, channel: Channel, answer: _Answer) -> None:
-        """Read the next chapter of the answer at the head, and end it when it is the last."""
-        want = answer.want
-        stream = Stream(StreamKind(want.stream_kind), want.stream_id)
-        chapter = self._replica.history(stream, answer.before, answer.left, PIECE_BYTES)
-        is_end = chapter is None or chapter.is_end
-        if chapter is not None:
-            channel.begin(chapter.piece)
-            self.counts.sent_ops += len(chapter.piece.entries)
-            answer.before = chapter.before
-            answer.left -= len(chapter.piece.entries)
-        if is_end or answer.left <= 0:
-            self._answers.popleft()
-            channel.end_answer(Have(want.question, answer.before, is_end))
 
     # --- connections --------------------------------------------------------------------------
 
@@ -466,7 +268,7 @@ class Session:
         if number == MAIN:
             self._end(LostError("the connection ended"))
             return
-        self._answers.clear()
+        self._sender.forget_questions()
         if self.error is None:
             self._effects.append(Lost(number))
 
@@ -540,9 +342,7 @@ class Session:
         if channel is self._channels.get(MAIN):
             _compare(self.role, mine, theirs)
             self._replica.begin(theirs)
-            known = theirs.cursors if theirs.peer == mine.origin else Cursors()
-            for lane, cursor in zip(NUMBERED, known, strict=True):
-                self._lanes[lane] = _Lane(cursor, cursor, cursor)
+            self._sender.resume(theirs.cursors if theirs.peer == mine.origin else Cursors())
         return mine
 
     def _welcomed(self, channel: Channel, said: Hello | Welcome, version: int) -> None:
@@ -596,7 +396,7 @@ class Session:
         self.counts.taken_ops += len(arrival.piece.entries)
         self.changed()
         lane = arrival.piece.lane
-        if lane in self._lanes:
+        if lane in NUMBERED:
             # A link before this one may have made more durable than was ever sent over this one.
             self._acks[lane] = min(cursor, arrival.piece.upto)
         credit = channel.release(lane, arrival.plain_bytes)
@@ -608,13 +408,10 @@ class Session:
         return next(number for number, each in self._channels.items() if each is channel)
 
     def _ack(self, channel: Channel, ack: Ack) -> None:
-        state = self._lanes.get(ack.lane)  # type: ignore[call-overload]
-        if state is None or channel is not self._channels.get(MAIN):
+        if channel is not self._channels.get(MAIN):
             raise MalformedError("a lane without numbers")
-        if not state.durable <= ack.cursor <= state.told:
-            raise UnexpectedError("an acknowledgement of what was never sent")
-        state.durable = ack.cursor
-        self._effects.append(Acknowledged(Lane(ack.lane), ack.cursor))
+        lane = self._sender.acknowledged(ack)
+        self._effects.append(Acknowledged(lane, ack.cursor))
 
     def _credit(self, channel: Channel, credit: Credit) -> None:
         outgoing = channel.outgoing.get(credit.lane)  # type: ignore[call-overload]
@@ -627,11 +424,9 @@ class Session:
         self._effects.append(Deliver(note))
 
     def _want(self, channel: Channel, want: Want) -> None:
-        if channel is not self._channels.get(BULK) or len(self._answers) >= WANTS:
-            raise LimitError("too many open questions, or one in the wrong place")
-        if want.stream_kind not in set(StreamKind):
-            raise MalformedError("a question about no stream")
-        self._answers.append(_Answer(want, want.before, want.limit))
+        if channel is not self._channels.get(BULK):
+            raise UnexpectedError("a question in the wrong place")
+        self._sender.asked(want)
 
     def _ping(self, channel: Channel, ping: Ping) -> None:
         channel.say(Pong(ping.token))
@@ -716,10 +511,10 @@ __all__ = [
     "Acknowledged",
     "Answered",
     "Chapter",
+    "Counts",
     "Deliver",
     "Effect",
     "Ended",
-    "GapError",
     "LinkedReplica",
     "Lost",
     "Moment",

@@ -20,7 +20,7 @@ from store import reading
 from store.engine.contract import Engine, Reader
 from store.engine.lmdb import LmdbEngine
 
-MEMORY_FINDINGS: Final = frozenset({"views.directory", "views.in_force"})
+MEMORY_FINDINGS: Final = frozenset({"views.directory", "views.in_force", "views.sites"})
 """The comparisons of ``check`` with memory, which moves on while a server runs."""
 
 
@@ -64,6 +64,7 @@ def shallow(
     """
     found = [*doctor.examine_machine(), *doctor.examine_site(site, data_dir)]
     found += doctor.examine_disposal(site)
+    found += doctor.examine_branch(site)
     found += doctor_keys.examine_slots(site.ports.keys, site.vault)
     if statuses is not None or not config.replicas.directories:
         found += doctor.examine_replicas(statuses or (), site.ports.clock.wall_ms())

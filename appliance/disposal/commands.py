@@ -304,6 +304,10 @@ class KeepLedger(msgspec.Struct, frozen=True):
     """See to the key of the day, and sign a checkpoint of the ledger."""
 
 
+class CutLost(msgspec.Struct, frozen=True):
+    """End keys that lost batches may have used, of some epochs; the reply tells of how many."""
+
+
 class Slice(msgspec.Struct, frozen=True):
     """Destroy some records, by their places (origin number, seq), as one piece of a run.
 

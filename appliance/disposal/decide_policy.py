@@ -112,7 +112,7 @@ def _put(core: Core, ctx: Context, policy: Policy, reason: str, request: int) ->
     text = clean_text(reason, REASON_CHARACTERS)
     body = PolicySet(version, policy, text, request, ctx.actor.signed)
     ctx.append(Kind.POLICY_SET, body, stream=SITE_STREAM)
-    core.vault.close_epochs()
+    core.vault.close_epochs(ctx.txn)
     return version
 
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from appliance.context import Context, refuse
 from appliance.disposal import decide_clock, decide_requests, gather, ledgering, numbers, scope
-from appliance.disposal.commands import Slice
+from appliance.disposal.commands import CutLost, Slice
 from appliance.disposal.gather import Group
 from appliance.disposal.judge import Judge
 from appliance.disposal.limits import COUNTED_DAYS, SLICE_OPERATIONS, SPAN_DAYS, WIPED_RANGES
-from appliance.disposal.replies import SliceDone
+from appliance.disposal.replies import LostCut, SliceDone
 from appliance.disposal.spread import spread
 from appliance.disposal.state import Run
 from appliance.messaging.model import Place
@@ -268,4 +268,13 @@ def bucketed(counts: Iterable[DayCount], below: int) -> tuple[DayCount, ...]:
     )
 
 
-DECISIONS: Final[dict[type, Callable[[Any, Context, Any], Any]]] = {Slice: slice_}
+def cut_lost(core: Core, ctx: Context, command: CutLost) -> LostCut:
+    """Decide ``CutLost``: no record ends by it, so it is no destruction that anybody is told of."""
+    del command
+    return LostCut(core.vault.cut_lost(ctx.txn))
+
+
+DECISIONS: Final[dict[type, Callable[[Any, Context, Any], Any]]] = {
+    Slice: slice_,
+    CutLost: cut_lost,
+}

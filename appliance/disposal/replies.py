@@ -137,6 +137,12 @@ class Ended(Reply, frozen=True):
     text: str
 
 
+class LostCut(Reply, frozen=True):
+    """So many epochs were cut; 0: nothing of a lost batch is left."""
+
+    epochs: int
+
+
 class SliceDone(Reply, frozen=True):
     """A slice is committed: of the places given, ``taken`` were looked at."""
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import trio
 
 from appliance.context import SITE, Actor
-from appliance.disposal.commands import Confirm, Slice
+from appliance.disposal.commands import Confirm, CutLost, Slice
 from appliance.disposal.decide_slices import EXPIRY
 from appliance.disposal.limits import PATIENCE, SLICE_RECORDS
 from appliance.disposal.replies import RunItem, SliceDone
@@ -87,11 +87,13 @@ class Runner:
     async def carry_out(self, progress: Progress, places: Sequence[Place]) -> RunItem | None:
         """Destroy the records at ``places`` and confirm; None when nothing had to end.
 
+        Copies of them that lost batches left end first: who follows the run has followed that.
         Raises ``Refusal`` when time is no longer proven or the order no longer stands; what was
         destroyed until then is confirmed first. When the server stops meanwhile, the next start
         confirms.
         """
         try:
+            await self.cut_lost()
             await self._slices(progress, places)
         except (StrongroomError, StoreError):
             await self.confirm(progress.run, progress.held_back)
@@ -125,6 +127,13 @@ class Runner:
             extra={"run": run, "parts": confirmed.parts, "state": confirmed.state},
         )
         return confirmed
+
+    async def cut_lost(self) -> None:
+        """End what batches may have left that a crash or a full disk took back."""
+        while self._core.vault.is_behind:
+            started = self._now()
+            await self._execute(SITE, CutLost())
+            await trio.sleep(max(PAUSE_SECONDS_MIN, self._now() - started))
 
     def answered(self, run: int) -> int:
         """Return how many of the devices that were told have answered that they dropped it."""

@@ -1,6 +1,7 @@
 """Watch the clock, the ledger, the requests and the calendar, and start what is due.
 
-    every second     the clocks; recalls that destroy; orders; requests whose time has come
+    every second     the clocks; recalls that destroy; orders; requests whose time has come;
+                     what a crash or a full disk has left
     every hour       an anchor of trusted time, a checkpoint of the ledger
     every six hours  an expiry run, and certificates of which more is known by now
 
@@ -127,6 +128,7 @@ class Disposal:
             return
         await self._watch()
         await self.follower.follow()
+        await self.runner.cut_lost()
         while self._core.disposal.orders:
             await self.order(self._core.disposal.orders.popleft())
         if self._core.disposal.recalled:

@@ -157,10 +157,10 @@ class Disposal:
         """Messages recalled a moment ago, for the service to look at; a night's run finds all."""
         self.orders: deque[int] = deque()
         """Requests that an officer has told to be carried out, for the service."""
-        self.across = Orders()
-        """What headquarters orders its branches to destroy, and what they answer."""
         self._started = Clock(NONE)
         """A clock of this process alone, for where nothing was ever proven."""
+        self.across = Orders()
+        """What headquarters orders its branches to destroy, and what they answer."""
         self._anchor: ClockAnchor | None = None
         self._changed: ClockChanged | None = None
         self._seen: Reading | None = None

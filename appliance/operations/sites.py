@@ -18,11 +18,17 @@ class SiteInvited(BodyStruct, frozen=True):
 
 
 class SiteJoined(BodyStruct, frozen=True):
-    """A machine used the token: its Ed25519 public key (32 bytes), from which its NodeId comes."""
+    """A machine used the token: its Ed25519 public key (32 bytes), from which its NodeId comes.
+
+    ``address`` (HOST:PORT) is where its people reach it, ``ca`` the SHA-256 of the certificate of
+    the CA that they pin, empty where it shows an administrator's certificate.
+    """
 
     site: int
     node: bytes
     public_key: bytes
+    address: str = ""
+    ca: bytes = b""
 
 
 class SiteApproved(BodyStruct, frozen=True):

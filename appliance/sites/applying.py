@@ -44,15 +44,21 @@ class _Answer(NamedTuple):
     body: bytes
 
 
-async def apply(core: Core, invitation: enrolment.Invitation) -> AdoptHeadquarters:
+async def apply(
+    core: Core, invitation: enrolment.Invitation, address: str = "", ca_hash: bytes = b""
+) -> AdoptHeadquarters:
     """Send the application of an invitation; return what makes this site a branch.
+
+    ``address`` (HOST:PORT) and ``ca_hash`` (SHA-256, or empty) tell how its people reach it.
 
     Raises ``Refusal``: "site.waiting" until it is approved, "site.token", "site.revoked",
     "site.unreachable", "site.untrusted" when the CA there is not the pinned one.
     """
     ca = await fetch_ca(invitation.server, invitation.pin)
     key = SigningKey(core.secrets[SecretSlot.SIGNING_SEED])
-    application = enrolment.Application(invitation.pin, bytes(key.verify_key), invitation.token)
+    application = enrolment.Application(
+        invitation.pin, bytes(key.verify_key), invitation.token, address, ca_hash
+    )
     return await _send(invitation.server, ca, application, key)
 
 

@@ -26,10 +26,10 @@ class Backlog:
         return sum(map(len, self._lanes.values()))
 
     @property
-    def upto(self) -> int:
-        """The last operation that headquarters has with all before it, of those looked at."""
-        first = [waiting[0] for waiting in self._lanes.values() if waiting]
-        return min(first) - 1 if first else self.known
+    def durable(self) -> int:
+        """The last own seq up to which headquarters has everything that was looked at."""
+        waiting = [lane[0] for lane in self._lanes.values() if lane]
+        return min(waiting) - 1 if waiting else self.known
 
     def look(self, reader: Reader, origin: int) -> None:
         """Take in what was written since; opens nothing, 0.3 us for each operation."""

@@ -66,6 +66,8 @@ class JoinSite(Command, frozen=True):
 
     token_hash: bytes
     public_key: bytes
+    address: str = ""
+    ca: bytes = b""
 
 
 class AdoptHeadquarters(Command, frozen=True):

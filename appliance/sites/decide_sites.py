@@ -186,7 +186,8 @@ def join(ctx: Context, command: JoinSite) -> Done:
         raise refuse("site.token")
     if node == ctx.sites.node or ctx.sites.branch_of(node) is not None:
         raise refuse("site.state")
-    _append(ctx, Kind.SITE_JOINED, SiteJoined(branch.site, node, command.public_key))
+    joined = SiteJoined(branch.site, node, command.public_key, command.address, command.ca)
+    _append(ctx, Kind.SITE_JOINED, joined)
     return Done()
 
 

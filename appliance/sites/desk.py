@@ -102,7 +102,8 @@ class Desk:
             raise Refusal("site.token")
         if self._clock.wall_ms() >= invited.expires_ms:
             raise Refusal("site.token")
-        self._submit(JoinSite(hashed, application.public_key))
+        command = JoinSite(hashed, application.public_key, application.address, application.ca)
+        self._submit(command)
 
     def _admission(self, branch: Branch) -> enrolment.Admission:
         core, now_ms = self._core, self._clock.wall_ms()

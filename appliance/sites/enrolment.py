@@ -11,7 +11,9 @@ approved its key; later, without a token, to have its certificate renewed.
     1      bytes  pin of headquarters' CA (16)
     2      bytes  the branch's Ed25519 public key (32)
     3      bytes  token (16), or empty when the branch has been approved before
-    4      bytes  Ed25519 signature (64) over fields 0 to 3, encoded as an array
+    4      text   where the branch's people reach it (HOST:PORT), or empty
+    5      bytes  SHA-256 of the certificate of the CA that they pin (32), or empty
+    6      bytes  Ed25519 signature (64) over fields 0 to 5, encoded as an array
 
     admission (canonical msgpack array), the answer to an approved key
     0      text   "strongroom/admission/1"
@@ -53,6 +55,7 @@ from transports.wire.links import (
 )
 
 PIN_BYTES: Final = 16
+CA_BYTES: Final = 32
 SECRET_BYTES: Final = PIN_BYTES + TOKEN_BYTES
 TENANT_SECRET_BYTES: Final = 32
 
@@ -125,6 +128,8 @@ class Application(NamedTuple):
     pin: bytes
     public_key: bytes
     token: bytes = b""
+    address: str = ""
+    ca: bytes = b""
 
     def __repr__(self) -> str:
         return "<Application>"
@@ -144,14 +149,23 @@ def write_application(application: Application, key: SigningKey) -> bytes:
 def read_application(data: bytes) -> Application:
     """Read an application whose signature is good; raises ``Refusal`` ("request.invalid")."""
     match _fields(data, _APPLICATION):
-        case [bytes(pin), bytes(key), bytes(token), bytes(signature)]:
-            application = Application(pin, key, token)
-            sizes = (len(pin), len(token) or TOKEN_BYTES, len(signature))
+        case [bytes(pin), bytes(key), bytes(token), str(address), bytes(ca), bytes(signature)]:
+            application = Application(pin, key, token, address, ca)
             signed = canonical.encode((_APPLICATION, *application))
-            fits = sizes == (PIN_BYTES, TOKEN_BYTES, SIGNATURE_BYTES) and is_public_key(key)
-            if fits and _verifies(key, signed, signature):
+            is_key = is_public_key(key) and len(signature) == SIGNATURE_BYTES
+            if is_key and _fits(application) and _verifies(key, signed, signature):
                 return application
     raise Refusal("request.invalid")
+
+
+def _fits(application: Application) -> bool:
+    sizes = (len(application.pin), len(application.token) or TOKEN_BYTES)
+    if sizes != (PIN_BYTES, TOKEN_BYTES) or len(application.ca) not in (0, CA_BYTES):
+        return False
+    try:
+        return not application.address or bool(parse_server(application.address))
+    except LinkError:
+        return False
 
 
 # --- the admission ------------------------------------------------------------------------------

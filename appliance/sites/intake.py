@@ -6,7 +6,9 @@ happens once, however often a piece is sent, and a crash leaves either all of it
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
+from functools import partial
 from heapq import merge as merged
 from typing import TYPE_CHECKING, Any, Final
 
@@ -38,8 +40,10 @@ from appliance.sites.merge import Side
 from appliance.sites.reach import REACH, is_only_kept, lane, may_come_from_branch
 from store import cursors, destruction, hlc, shipping
 from store.envelope import Envelope
-from store.errors import FormatError, IntegrityError, PartGoneError
+from store.errors import FormatError, IntegrityError, PartGoneError, StoreError
 from store.ids import SITE_STREAM, OpId, Origin, Stream, StreamKind
+from store.logreader import UnknownOpError
+from store.oplog import Entry as LogEntry
 from store.oplog import Op
 from store.records import PartState, Record
 from store.shipping import Shipment
@@ -50,8 +54,13 @@ from sync.pieces import NUMBERED, Entry, Lane, Own, Piece
 if TYPE_CHECKING:
     from appliance.core import Core
 
+logger = logging.getLogger("strongroom.link")
+
 _NO_KEY: Final = bytes(32)
 """Stands for the key of another branch: headquarters is trusted to have checked it."""
+
+_OF_THE_OPERATION: Final = (FormatError, IntegrityError, UnknownOpError)
+"""Errors of the store that applying one operation may cause; others are of the machine."""
 
 LOGIN_SUFFIX: Final = 6
 """Digits of a person's id behind a login name that even its site has given twice."""
@@ -124,8 +133,6 @@ class _Intake:
                     self._enter(each)
             cursor = piece.upto
             cursors.put(txn, self.number, piece.lane, cursor)
-        for statement in piece.statements:
-            self.attest(statement)
         return Taken(cursor)
 
     def _enter(self, entry: Entry) -> None:
@@ -145,9 +152,33 @@ class _Intake:
         if self._is_gone(envelope.target):
             self._bury(number, shipment)
             return
-        body = _body(envelope, shipment)
-        is_void = entry.is_quarantined or self.is_void(origin, shipment, envelope, body)
-        op = self.core.log.receive(
+        log = partial(self._log, number, shipment, envelope)
+        mark, shown = self.ctx.txn.savepoint(), len(self.ctx.ops)
+        try:
+            body = _body(envelope, shipment)
+            is_void = entry.is_quarantined or self.is_void(origin, shipment, envelope, body)
+            op = log(body, is_void=is_void)
+            if isinstance(op, Op):
+                self._have_effect(op, None if is_void else body, entry.number)
+        except Exception as error:
+            if isinstance(error, StoreError) and not isinstance(error, _OF_THE_OPERATION):
+                raise
+            self.ctx.txn.rollback(mark)
+            del self.ctx.ops[shown:]
+            log(None, is_void=True)
+            self.tell_of_poison(OpId(*origin, shipment.seq), error)
+
+    def _log(
+        self,
+        number: int,
+        shipment: Shipment,
+        envelope: Envelope,
+        body: BodyStruct | None,
+        *,
+        is_void: bool,
+    ) -> LogEntry | None:
+        assert shipment.stream is not None, "what has an envelope has a stream"
+        return self.core.log.receive(
             self.ctx.txn,
             number,
             shipment,
@@ -157,16 +188,24 @@ class _Intake:
             is_quarantined=is_void,
             late=self._is_late(envelope, shipment.stream, body),
         )
-        if isinstance(op, Op):
-            if self.piece.lane is Lane.HISTORY:
-                escrow.drop(self.ctx.txn, Group((op,)))
-            if op.target:  # what targets a message may come before it, in another lane
-                self.origin_number(Origin(*OpId.unpack(op.target)[:2]))
-            if body is not None and not is_void and not self.is_only_kept(envelope):
-                self.core.apply(self.ctx.txn, op, self.core.localised(op, body))
-                if self.piece.lane is not Lane.HISTORY:
-                    self.ctx.ops.append(op)
-                self.follow_up(op, body, entry.number)
+
+    def _have_effect(self, op: Op, body: BodyStruct | None, number: int) -> None:
+        """Let views and memory follow an operation that is new here; no body: it has no effect."""
+        if self.piece.lane is Lane.HISTORY:
+            escrow.drop(self.ctx.txn, Group((op,)))
+        if op.target:  # what targets a message may come before it, in another lane
+            self.origin_number(Origin(*OpId.unpack(op.target)[:2]))
+        if body is None or is_only_kept(op.kind):
+            return
+        self.core.apply(self.ctx.txn, op, self.core.localised(op, body))
+        if self.piece.lane is not Lane.HISTORY:
+            self.ctx.ops.append(op)
+        self.follow_up(op, body, number)
+
+    def tell_of_poison(self, name: OpId, error: Exception) -> None:
+        """Report an operation that could not be applied: it is kept, and has no effect."""
+        kind = type(error).__name__
+        logger.error("site.poison", extra={"op": name.pack().hex(), "error": kind})
 
     def _refill(self, number: int, shipment: Shipment) -> None:
         """Take back an own operation whose body this branch let go of with its scope."""
@@ -259,14 +298,6 @@ class _Intake:
         """Note that own operations have arrived at headquarters."""
         raise NotImplementedError
 
-    def attest(self, statement: bytes) -> None:
-        """Check a segment's statement against what is here."""
-        raise NotImplementedError
-
-    def is_only_kept(self, envelope: Envelope) -> bool:
-        """Tell whether an operation is logged and not acted on."""
-        return is_only_kept(envelope.kind)
-
     def is_void(
         self, origin: Origin, shipment: Shipment, envelope: Envelope, body: BodyStruct | None
     ) -> bool:
@@ -312,8 +343,10 @@ class _FromBranch(_Intake):
     def confirm(self, run: Own) -> None:
         raise PieceError("a branch knows no order of arrival")
 
-    def attest(self, statement: bytes) -> None:
-        self.core.log.attest(self.ctx.txn, self.number, statement)
+    def tell_of_poison(self, name: OpId, error: Exception) -> None:
+        super().tell_of_poison(name, error)
+        verdict = Verdict(name.pack(), "quarantined", "request.invalid")
+        self.ctx.append(Kind.VERDICT, verdict, stream=SITE_STREAM)
 
     def is_void(
         self, origin: Origin, shipment: Shipment, envelope: Envelope, body: BodyStruct | None
@@ -406,9 +439,6 @@ class _FromHeadquarters(_Intake):
     def confirm(self, run: Own) -> None:
         pending.confirm(self.ctx.txn, self.core.log, run)
 
-    def attest(self, statement: bytes) -> None:
-        raise PieceError("statements go to headquarters")
-
     def is_void(
         self, origin: Origin, shipment: Shipment, envelope: Envelope, body: BodyStruct | None
     ) -> bool:
@@ -438,13 +468,13 @@ def _in_order(piece: Piece) -> Iterator[Entry | Own]:
 
 
 def _body(envelope: Envelope, shipment: Shipment) -> BodyStruct | None:
-    """Read a body; None when it did not come, or is of a newer build."""
-    if shipment.body is None:
+    """Read a body; None when it did not come, or is of a newer build; raises ``FormatError``."""
+    if shipment.body is None or envelope.kind not in REACH:
         return None
     try:
         return decode(envelope.kind, shipment.body)
     except (ValueError, KeyError):
-        return None
+        raise FormatError("a body that is none of its kind") from None
 
 
 DECISIONS: Final[dict[type, Callable[[Any, Context, Any], Any]]] = {

@@ -2,7 +2,8 @@
 
 A branch asks whenever the line comes up, when a hold or policy arrives, and then every hour; every
 minute while there is no answer, or until it can say that it knows every hold. Nothing is kept of
-a question: the answer repeats it.
+a question: the answer repeats it. What is granted is durable at headquarters before the branch
+hears of it, so headquarters always knows how long a branch may still destroy without it.
 """
 
 from __future__ import annotations

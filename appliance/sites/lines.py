@@ -14,7 +14,7 @@ from appliance.config import Config, split_address
 from store.skeleton import node_id
 from store.tables import TENANT
 from sync.link import Headquarters
-from sync.proxy import Proxy, parse
+from sync.proxy import Proxy, credentials_in, parse
 from transports.certificates import certificate_pem
 
 if TYPE_CHECKING:
@@ -60,4 +60,4 @@ def _proxy(config: Config) -> Proxy | None:
     if not site.proxy:
         return None
     file = site.proxy_credentials
-    return parse(site.proxy, Path(file).read_bytes if file else None)
+    return parse(site.proxy, credentials_in(Path(file)) if file else None)

@@ -14,17 +14,19 @@ from typing import Any, Final
 
 from appliance.context import SITE, Actor
 from appliance.core import Core
-from appliance.sites import pending
+from appliance.sites import pending, proofs
 from appliance.sites.backlog import Backlog
 from appliance.sites.link_commands import NoteHistory
 from appliance.sites.replica import BranchReplica, HeadquartersReplica
 from store.engine.contract import Engine
-from store.errors import LimitError
-from store.ids import Stream
+from store.errors import LimitError, StoreError
+from store.ids import Origin, Stream
 from store.ports import Clock, Entropy
-from sync import driver, session
+from store.segments import Statement, split_row
+from sync import driver, frames, session
 from sync.driver import Driver
-from sync.pieces import NUMBERED, Cursors
+from sync.errors import LinkError, RejectedError
+from sync.pieces import NUMBERED, Cursors, Lane
 from sync.reception import Reception
 
 logger = logging.getLogger("strongroom.link")
@@ -34,6 +36,9 @@ HISTORY_OPERATIONS: Final = 500
 
 HISTORIES: Final = 8
 """Questions for history that are open at one time."""
+
+MAX_SEQ: Final = (1 << 64) - 1
+"""Beyond every operation's number."""
 
 Note = Callable[[bytes, bytes], None]
 """Takes a note of the layers above from a peer: its node, and the note's body."""
@@ -95,12 +100,19 @@ class Links:
             clock.wall_ms,
             entropy.bytes,
             software,
+            self._missed,
         )
         self.reception = Reception(self.site)
         self._upstream: Driver | None = None
         self._backlog: Backlog | None = None
         self._is_met = False
         self._questions: dict[int, Stream] = {}
+        self._acknowledged: dict[Lane, int] = {}
+        """At a branch: lane -> what headquarters has of the present incarnation."""
+        self._unproven: dict[int, int] = {}
+        """At a branch: incarnation -> from where on headquarters has asked for segments."""
+        self.notes[proofs.WANTED] = self._segments_wanted
+        self.notes[proofs.TOLD] = self._segments_told
 
     def changed(self) -> None:
         """Something was committed that other sites may have to hear of."""
@@ -108,6 +120,7 @@ class Links:
         if self._upstream is not None:
             self._upstream.changed()
             self._ask()
+            self._prove()
 
     @property
     def waiting(self) -> int:
@@ -130,7 +143,7 @@ class Links:
 
         0 before the first link since the start.
         """
-        return self._backlog.upto if self._backlog is not None and self._is_met else 0
+        return self._backlog.durable if self._backlog is not None and self._is_met else 0
 
     def state(self, node: bytes) -> LinkState:
         """Return how the link to a peer is."""
@@ -154,6 +167,13 @@ class Links:
         if link is not None:
             link.stop()
 
+    def expel(self) -> None:
+        """End the links of branches that are let in no more; O(linked branches)."""
+        for node in list(self.reception.links):
+            branch = self._core.sites.branch_of(node)
+            if branch is None or not branch.is_approved:
+                self.stop(node)
+
     # --- what the link asks and tells -------------------------------------------------------------
 
     def _replica(self, node: bytes) -> BranchReplica | HeadquartersReplica:
@@ -167,16 +187,25 @@ class Links:
                 self._came_up(link, node, effect)
             case session.Acknowledged(lane, cursor):
                 if link is self._upstream and self._backlog is not None:
+                    self._acknowledged[lane] = cursor
                     self._backlog.acknowledged(lane, cursor)
+                    self._prove()
                     self._changed()
             case session.Deliver(note):
-                take = self.notes.get(note.kind)
-                if take is not None:
-                    take(node, note.body)
+                self._take_note(link, node, note)
             case session.Answered(have):
                 self._answered(have.question, have.before, have.is_end)
             case session.Ended(error):
                 self._ended(link, node, error.code)
+
+    def _take_note(self, link: Driver, node: bytes, note: frames.Note) -> None:
+        take = self.notes.get(note.kind)
+        if take is None:
+            return
+        try:
+            take(node, note.body)
+        except StoreError as error:
+            link.stop(RejectedError(error.code))
 
     def _came_up(self, link: Driver, node: bytes, up: session.Up) -> None:
         now_ms = self._clock.wall_ms()
@@ -189,10 +218,18 @@ class Links:
             self._backlog, self._is_met = Backlog(min(known)), True
             with self._engine.snapshot() as reader:
                 self._backlog.look(reader, self._core.log.head.origin)
-            for lane, cursor in zip(NUMBERED, known, strict=True):
+            self._acknowledged = dict(zip(NUMBERED, known, strict=True))
+            for lane, cursor in self._acknowledged.items():
                 self._backlog.acknowledged(lane, cursor)
             self._ask()
+        else:
+            self._want_segments(up.peer.origin)
         self._changed()
+
+    def _missed(self, error: LinkError) -> None:
+        """Remember why headquarters was not reached."""
+        node = self._core.sites.headquarters_node
+        self.states[node] = replace(self.state(node), error=error.code)
 
     def _ended(self, link: Driver, node: bytes, code: str) -> None:
         if link is not self._upstream and self.reception.links.get(node) is not link:
@@ -203,7 +240,49 @@ class Links:
         logger.warning("link.down", extra={"site": node.hex(), "error": code})
         if link is self._upstream:
             self._upstream = None
+            self._unproven.clear()
         self._changed()
+
+    # --- proofs -----------------------------------------------------------------------------------
+
+    def _want_segments(self, branch: Origin) -> None:
+        with self._engine.snapshot() as reader:
+            body = proofs.wanted(self._core, reader, branch)
+        self.note(branch.node, proofs.WANTED, body)
+
+    def _segments_wanted(self, node: bytes, body: bytes) -> None:
+        if self._core.sites.is_branch and node == self._core.sites.headquarters_node:
+            self._unproven = proofs.read_wanted(body)
+            self._prove()
+
+    def _prove(self) -> None:
+        """Tell headquarters of closed segments whose operations it has, once it has asked."""
+        core, acknowledged = self._core, min(self._acknowledged.values(), default=0)
+        for incarnation, first in list(self._unproven.items()):
+            number = core.log.number_of(Origin(core.log.node, incarnation))
+            if number is None or not core.log.is_own(number):
+                continue
+            last = acknowledged if number == core.log.head.origin else MAX_SEQ
+            with self._engine.snapshot() as reader:
+                rows = tuple(proofs.following(core, reader, number, first, last))
+            if rows and self.note(core.sites.headquarters_node, proofs.TOLD, b"".join(rows)):
+                del self._unproven[incarnation]
+
+    def _segments_told(self, node: bytes, body: bytes) -> None:
+        if self._core.sites.is_branch:
+            return
+        command = proofs.TakeSegments(node, proofs.read_told(body))
+
+        async def take() -> None:
+            proven = await self._execute(SITE, command)
+            link = self.reception.links.get(node)
+            if proven.contradiction and link is not None:
+                link.stop(RejectedError(proven.contradiction))
+            elif proven.stored:
+                newest = Statement.unpack(split_row(command.rows[-1])[0])
+                self._want_segments(newest.origin)
+
+        self._spawn(take)
 
     # --- history ----------------------------------------------------------------------------------
 

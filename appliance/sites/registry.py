@@ -80,7 +80,8 @@ class State(StrEnum):
 class Branch:
     """A branch as headquarters knows it; times in Unix ms, 0 for what has not happened.
 
-    ``node`` and ``public_key`` are empty until it joins.
+    ``node`` and ``public_key`` are empty until it joins; ``address`` and ``ca`` are what its
+    people need to reach it, as ``SiteJoined``.
     """
 
     site: int
@@ -91,6 +92,8 @@ class Branch:
     invited_ms: int
     node: bytes = b""
     public_key: bytes = field(default=b"", repr=False)
+    address: str = ""
+    ca: bytes = field(default=b"", repr=False)
     joined_ms: int = 0
     approved_ms: int = 0
     revoked_ms: int = 0
@@ -251,6 +254,8 @@ class Sites:
                 state=State.JOINED,
                 node=body.node,
                 public_key=body.public_key,
+                address=body.address,
+                ca=body.ca,
                 joined_ms=op.received_ms,
             )
             self._put(joined, undo)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import termios
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Any, Self
 
 import trio
@@ -20,6 +20,18 @@ from cli.output import printable
 PROMPT = "> "
 
 _CLEAR_LINE = "\r\x1b[K"
+
+
+def _line_editor() -> ModuleType | None:
+    """Import GNU readline, which gives input() editing and a history; the machine may lack it.
+
+    Its licence is not for us to pass on, so the built program takes the system's.
+    """
+    try:
+        import readline
+    except ImportError:
+        return None
+    return readline
 
 
 class Terminal:
@@ -35,8 +47,7 @@ class Terminal:
     def __enter__(self) -> Self:
         """Remember the terminal's mode."""
         if self.is_interactive:
-            import readline  # noqa: F401 (its import gives input() editing and a history)
-
+            _line_editor()
             self._mode = termios.tcgetattr(sys.stdin)
         return self
 
@@ -57,9 +68,8 @@ class Terminal:
         """Write lines; nothing in them steers the terminal."""
         safe = printable(text, breaks=True)
         if self._is_capable and self._is_prompting:
-            import readline
-
-            typed = readline.get_line_buffer()
+            editor = _line_editor()
+            typed = editor.get_line_buffer() if editor else ""
             sys.stdout.write(f"{_CLEAR_LINE}{safe}\n{PROMPT}{typed}")
         else:
             sys.stdout.write(safe + "\n")
@@ -93,7 +103,6 @@ class Terminal:
     def _forget(self) -> None:
         """Clear the history of lines, in the thread that reads them: no other may touch it."""
         if self._is_to_forget:
-            import readline
-
             self._is_to_forget = False
-            readline.clear_history()
+            if editor := _line_editor():
+                editor.clear_history()

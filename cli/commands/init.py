@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from appliance.config import FILE_NAME, Config, key_directory, load
+from appliance.config import FILE_NAME, Config, credential_path, key_directory, load
 from cli.errors import CliError
 from cli.offline import Issued, invite, own_addresses, process_lock, wrap_for
 from cli.options import PATH, command
@@ -183,8 +183,8 @@ def _plan(data: Path, given: dict[str, Any], hours: int) -> Plan:
         "listen.names": list(given["hosts"]) or None,
         "keys.directory": os.path.relpath(keys, data) if keys else None,
         "keys.wrap": wrap,
-        "keys.passphrase_file": _absolute(given["passphrase_file"]),
-        "keys.credential_file": _absolute(given["credential_file"]),
+        "keys.passphrase_file": _lasting_name(given["passphrase_file"]),
+        "keys.credential_file": _lasting_name(given["credential_file"]),
     }
     chosen = {name: value for name, value in values.items() if value is not None}
     text = render({name: tuple(v) if isinstance(v, list) else v for name, v in chosen.items()})
@@ -215,8 +215,11 @@ def _implied_wrap(given: dict[str, Any]) -> str:
     return "passphrase" if given["passphrase_file"] else "none"
 
 
-def _absolute(name: str | None) -> str | None:
-    return str(Path(name).absolute()) if name else None
+def _lasting_name(name: str | None) -> str | None:
+    """Return how the settings name a file: a systemd credential by its name, as given, or whole."""
+    if not name or credential_path(name):
+        return name
+    return str(Path(name).absolute())
 
 
 def _make(plan: Plan) -> Made:

@@ -12,7 +12,7 @@ import click
 from cli.admin import AdminSocket
 from cli.commands.config import configuration
 from cli.errors import CliError
-from cli.offline import open_site, process_lock
+from cli.offline import open_site, process_lock, server_for_links
 from cli.options import Group, acting, subcommand
 from cli.output import emit_json, note, pairs, say, table
 from cli.places import data_directory
@@ -21,6 +21,7 @@ from cli.secret_input import read_secret
 from cli.signing import Person, SignedSession
 
 if TYPE_CHECKING:
+    from appliance.config import Config
     from appliance.sites.enrolment import Invitation
 
 COLUMNS: Final = ("site", "name", "state", "fingerprint", "people", "linked", "link_since_at")
@@ -120,7 +121,8 @@ def join(data: Path | None, invitation_file: str | None, timeout: float, as_json
             _expect_free(opened.core)
             own = opened.core.log.origins[opened.core.log.head.origin].verify_key
             words = fingerprint(own, invitation.pin)
-            adopted = _apply(opened.core, invitation, words, timeout)
+            reach = _reach(opened.core, config)
+            adopted = _apply(opened.core, invitation, reach, words, timeout)
             opened.run(SITE, adopted)
         finally:
             opened.close()
@@ -145,7 +147,18 @@ def _expect_free(core: Any) -> None:
         raise CliError("site.occupied", "this site has people already", hint)
 
 
-def _apply(core: Any, invitation: Invitation, words: str, timeout: float) -> Any:
+def _reach(core: Any, config: Config) -> tuple[str, bytes]:
+    """Return how people reach this branch: its address, and the hash of the CA they pin."""
+    from appliance.certificates import ca_fingerprint
+    from transports.wire.links import Server, parse_pin
+
+    pin = b"" if config.tls.certificate else parse_pin(ca_fingerprint(core))
+    return Server(*server_for_links(config)).authority, pin
+
+
+def _apply(
+    core: Any, invitation: Invitation, reach: tuple[str, bytes], words: str, timeout: float
+) -> Any:
     """Apply until an administrator has approved; raises ``CliError`` when it takes too long."""
     import trio
 
@@ -157,7 +170,7 @@ def _apply(core: Any, invitation: Invitation, words: str, timeout: float) -> Any
         end, is_told = trio.current_time() + timeout, False
         while True:
             try:
-                return await apply(core, invitation)
+                return await apply(core, invitation, *reach)
             except Refusal as refusal:
                 if refusal.code != "site.waiting" and not (is_told and refusal.retryable):
                     raise
@@ -301,7 +314,7 @@ def reprovision(data: Path | None, who: Person, name: str, reason: str, as_json:
         emit_json("site.reprovision", {"name": name, **answer})
         return
     logins = answer["logins"]
-    say(f"{len(logins)} people have to be invited again: {', '.join(logins) or 'nobody'}.")
+    say(f"To be invited again: {', '.join(logins) or 'nobody'}.")
 
 
 def _done(schema: str, answer: dict[str, Any], text: str, *, as_json: bool) -> None:

@@ -129,11 +129,16 @@ def metrics(data: Path | None, rules: bool, as_json: bool) -> None:
 
 @command("version", example="strongroom version --json")
 def version(data: Path | None, as_json: bool) -> None:
-    """Print the version of this program."""
-    from appliance.version import program_version
+    """Print the version of this program, and what it was built from.
+
+    With --json also the suites that seal records, the engines and the libraries in it.
+    """
+    from appliance.version import describe
 
     del data
+    told = describe()
     if as_json:
-        emit_json("version", {"version": program_version()})
-    else:
-        say(f"strongroom {program_version()}")
+        emit_json("version", told)
+        return
+    say(f"strongroom {told['version']}")
+    say(pairs({name: told[name] for name in ("commit", "build", "made_at")}))

@@ -25,7 +25,7 @@ from store.engine.fencing import (
     counter_row,
     ordinary_bytes,
 )
-from store.errors import EngineError, EngineFullError, FencedError
+from store.errors import EngineError, EngineFullError, FencedError, ReserveError
 
 DEFAULT_MAP_BYTES: Final = 64 << 30
 """Address space and largest size of the data file. The file is sparse: it grows as used."""
@@ -206,7 +206,7 @@ class LmdbEngine:
             self._with_ballast(lambda: self._apply(writes, token))
             return
         if total and self._would_touch_reserve(total):
-            raise EngineFullError("committing a batch: the map is full but for its reserve")
+            raise ReserveError("committing a batch: the map is full but for its reserve")
         self._apply(writes, token)
         if self._ballast.is_missing:
             self._ballast.establish()

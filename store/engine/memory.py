@@ -27,7 +27,7 @@ from store.engine.fencing import (
     ordinary_bytes,
 )
 from store.engine.merge import merge
-from store.errors import EngineError, EngineFullError, FencedError
+from store.errors import EngineError, EngineFullError, FencedError, ReserveError
 from store.faults import Probe
 
 DEFAULT_CAPACITY_BYTES: Final = 1 << 30
@@ -80,7 +80,7 @@ class Medium:
         growth = self._growth(writes)
         room = self.capacity_bytes if urgent else ordinary_bytes(self.capacity_bytes)
         if self.used_bytes + growth > room and (growth > 0 or not urgent):
-            raise EngineFullError("the simulated medium is full")
+            raise ReserveError("the simulated medium is full")
         if self._retained is not None:
             for key, value in writes.items():
                 self._retained += (key, value or b"")

@@ -15,6 +15,10 @@ class Transaction(Reader, Protocol):
         """Write ``value`` under ``key``."""
         ...
 
+    def delete(self, key: bytes) -> None:
+        """Remove ``key``; no error when it is absent."""
+        ...
+
     def on_rollback(self, undo: Callable[[], None]) -> None:
         """Run ``undo`` when a rollback passes this point, newest first."""
         ...

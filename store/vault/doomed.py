@@ -7,17 +7,22 @@ on a way, once, and of each epoch, with its cover at its largest.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from store.errors import BatchFullError, LimitError
 from store.tables import EPOCH
-from store.vault import epochs, forest, ggm
+from store.vault import epochs, fill, forest, ggm
 from store.vault.contract import Transaction
 from store.vault.epochs import EpochHeader
 from store.vault.forest import NodeId, SlotId
-from store.vault.limits import EMPTIED_PER_SWITCH, EPOCHS_PER_SWITCH, SWITCH_BYTES_MAX
+from store.vault.limits import (
+    EMPTIED_PER_SWITCH,
+    EPOCH_PARTS,
+    EPOCHS_PER_SWITCH,
+    SWITCH_BYTES_MAX,
+)
 
 EpochId = tuple[int, int]
 """A stream's pseudonym and the serial of its epoch."""
@@ -25,21 +30,27 @@ EpochId = tuple[int, int]
 
 @dataclass(slots=True)
 class Puncture:
-    """An epoch that loses the parts ``removed``; ``row_bytes`` has its row now."""
+    """An epoch that loses the parts ``removed``, and if it is closed, all behind its ``count``.
+
+    ``row_bytes`` has its row now.
+    """
 
     header: EpochHeader
     slot_key: bytes = field(repr=False)
     row_bytes: int
-    removed: set[int]
+    count: int | None
+    removed: set[int] = field(default_factory=set)
 
-    def growth(self, parts: int) -> int:
-        """Return by how much the reserved bytes grow when so many more parts are removed."""
-        known = len(self.removed)
-        return self._reserved(known + parts) - (self._reserved(known) if known else 0)
+    @property
+    def end(self) -> int:
+        """The first of the keys at its end that all go."""
+        return EPOCH_PARTS if self.count is None else self.count
 
-    def _reserved(self, parts: int) -> int:
-        largest = epochs.ROW_BYTES_MAX
-        return epochs.ROW_KEY_BYTES + min(self.row_bytes + ggm.PUNCTURE_BYTES * parts, largest)
+    def reserved(self, more: int = 0) -> int:
+        """Return the bytes its row may have when so many more parts are removed."""
+        punctures = len(self.removed) + more + (self.count is not None)
+        longest = min(self.row_bytes + ggm.PUNCTURE_BYTES * punctures, epochs.ROW_BYTES_MAX)
+        return epochs.ROW_KEY_BYTES + longest
 
 
 class Emptied(NamedTuple):
@@ -60,8 +71,8 @@ class _Cost(NamedTuple):
 class Doomed:
     """What one transaction destroys, and what its switch may write.
 
-    ``punctured`` epochs lose some parts, ``emptied`` ones all; one in both is emptied. It does
-    not hold its transaction, which holds it.
+    ``punctured`` epochs lose some keys, ``emptied`` ones all, and none is both. It does not hold
+    its transaction, which holds it.
     """
 
     def __init__(self) -> None:
@@ -84,83 +95,69 @@ class Doomed:
     def add_parts(self, txn: Transaction, root: bytes, wanted: Mapping[EpochId, set[int]]) -> None:
         """Mark parts by epoch; those already gone are allowed. All or nothing.
 
-        Raises ``LimitError`` beyond what one switch may do (``BatchFullError`` when the
-        transaction had marks before), ``IntegrityError`` when an epoch is damaged.
+        A closed epoch is cut behind its last part; if none of its parts would be left, it is
+        emptied, and its row is not even opened. Raises ``LimitError`` beyond what one switch may
+        do (``BatchFullError`` when the transaction had marks before), ``IntegrityError`` when an
+        epoch is damaged.
         """
-        self._begin(txn)
-        found: list[tuple[EpochId, Puncture, set[int]]] = []
+        txn.on_rollback(self._leaves.clear)  # a leaf that is rolled back may come with other keys
+        emptied: dict[EpochId, Emptied] = {}
+        first: dict[EpochId, Puncture] = {}
+        added: list[tuple[Puncture, set[int]]] = []
         growth = 0
         for name, parts in wanted.items():
-            mark = self.punctured.get(name) or self._read(txn, root, name)
-            if mark is not None and (new := parts - mark.removed):
-                found.append((name, mark, new))
-                growth += mark.growth(len(new))
-            if len(found) > EPOCHS_PER_SWITCH:
+            mark = self.punctured.get(name) or self._find(txn, root, name, parts)
+            if isinstance(mark, Emptied):
+                emptied[name] = mark
+                growth += epochs.ROW_KEY_BYTES + epochs.HEADER_BYTES
+            elif mark is not None:
+                new = parts - mark.removed
+                added.append((mark, new))
+                growth += mark.reserved(len(new))
+                if name in self.punctured:
+                    growth -= mark.reserved()
+                else:
+                    first[name] = mark
+            if len(first) > EPOCHS_PER_SWITCH:
                 break
-        marks = {name for name, _, _ in found} | self.punctured.keys()
-        cost = self._cost([mark.header.place for _, mark, _ in found], growth)
-        self._expect_room(len(marks), len(self.emptied), cost)
+        places = [each.header.place for each in emptied.values()]
+        places += [each.header.place for each in first.values()]
+        cost = self._cost(places, growth)
+        self._expect_room(len(self.punctured) + len(first), len(self.emptied) + len(emptied), cost)
 
         def undo() -> None:
-            for name, mark, new in found:
+            for mark, new in added:
                 mark.removed -= new
-                if not mark.removed:
-                    del self.punctured[name]
-
-        txn.on_rollback(undo)
-        for name, mark, new in found:
-            mark.removed |= new
-            self.punctured[name] = mark
-        self._reserve(txn, cost)
-
-    def add_epochs(
-        self, txn: Transaction, root: bytes, names: Iterable[EpochId]
-    ) -> Collection[EpochId]:
-        """Mark all parts of epochs and return the epochs that were not marked so before.
-
-        Raises as ``add_parts`` does.
-        """
-        self._begin(txn)
-        found: dict[EpochId, Emptied] = {}
-        for name in names:
-            row_key = EPOCH.key(*name)
-            value = self._value(txn, name, row_key)
-            if value is not None:
-                row = epochs.emptied_row(value)
-                found[name] = Emptied(epochs.read_header(row), row_key, row)
-        places = [each.header.place for each in found.values()]
-        cost = self._cost(places, len(found) * (epochs.ROW_KEY_BYTES + epochs.HEADER_BYTES))
-        self._expect_room(len(self.punctured), len(self.emptied) + len(found), cost)
-        for place in places:
-            self._leaf(txn, root, place)
-
-        def undo() -> None:
-            for name in found:
+            for name in first:
+                del self.punctured[name]
+            for name in emptied:
                 del self.emptied[name]
 
         txn.on_rollback(undo)
-        self.emptied.update(found)
+        for mark, new in added:
+            mark.removed |= new
+        self.punctured.update(first)
+        self.emptied.update(emptied)
+        for name in (*emptied, *(name for name, mark in first.items() if mark.count is not None)):
+            fill.forget(txn, *name)
         self._reserve(txn, cost)
-        return found
 
-    def _begin(self, txn: Transaction) -> None:
-        # What a rollback takes back may come again with other keys: no opened leaf outlives it.
-        txn.on_rollback(self._leaves.clear)
-
-    def _value(self, txn: Transaction, name: EpochId, row_key: bytes) -> bytes | None:
-        """Return an epoch's row; None when nothing is left of it, or will be."""
-        value = None if name in self.emptied else txn.get(row_key)
-        return None if value is None or epochs.is_emptied(value) else value
-
-    def _read(self, txn: Transaction, root: bytes, name: EpochId) -> Puncture | None:
+    def _find(
+        self, txn: Transaction, root: bytes, name: EpochId, parts: set[int]
+    ) -> Puncture | Emptied | None:
+        """Read an epoch that has no mark yet; None when nothing is left of it, or will be."""
         row_key = EPOCH.key(*name)
-        value = self._value(txn, name, row_key)
-        if value is None:
+        value = None if name in self.emptied else txn.get(row_key)
+        if value is None or epochs.is_emptied(value):
             return None
         header = epochs.read_header(value)
-        slot_key = forest.key_in_leaf(self._leaf(txn, root, header.place), header.place)
+        leaf = self._leaf(txn, root, header.place)
+        count = fill.closed_count(txn, *name)
+        if count is not None and parts.issuperset(range(count)):
+            return Emptied(header, row_key, epochs.emptied_row(value))
+        slot_key = forest.key_in_leaf(leaf, header.place)
         epochs.check_row(row_key, value, slot_key)
-        return Puncture(header, slot_key, len(value), set())
+        return Puncture(header, slot_key, len(value), count)
 
     def _leaf(self, txn: Transaction, root: bytes, place: SlotId) -> bytes:
         """Return the keys of a slot's leaf, opened once."""

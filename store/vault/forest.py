@@ -14,12 +14,14 @@
 
 The depth is fixed from birth. A node is made, with all 126 keys at random, when the first slot
 below it is used; so using a slot later rewrites nothing. Removing a key re-keys its whole way:
-fresh keys for every node on it and a fresh R, and nothing else is touched.
+fresh keys for every node on it and a fresh R, and nothing else is touched. Keys from which
+nothing hangs yet can be *refreshed*: who kept nodes or rows of a batch that was lost, and whose
+slots come again, cannot open them then.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Final, NamedTuple
 
@@ -38,6 +40,7 @@ SLOTS = FAN_OUT**4
 _VERSION = b"\x01"
 _LABEL = b"strongroom/node/1"
 _NODE_BYTES = FAN_OUT * KEY_BYTES
+_TREE_LEVEL = 2
 _LAST_LEVEL = 5
 
 
@@ -171,27 +174,60 @@ def prepare_slot(
     return key
 
 
+class Edge(NamedTuple):
+    """Where the forest goes on: the next tree, and the next slot of each tree in use."""
+
+    tree: int
+    slots: tuple[SlotId, ...]
+
+
 class _Branch(NamedTuple):
-    """A node to re-key: its branches below by child number, or the slots it loses."""
+    """A node to re-key: its branches below by child number, and the children it loses."""
 
     node: NodeId
     below: dict[int, _Branch]
-    lost: list[SlotId]
+    lost: list[int]
+
+    def at(self, way: Iterable[Step]) -> _Branch:
+        """Return the branch at the end of a way that begins at this one."""
+        branch = self
+        for step, following in pairwise(way):
+            if step.child not in branch.below:
+                branch.below[step.child] = _Branch(following.node, {}, [])
+            branch = branch.below[step.child]
+        return branch
 
 
-def _branches(places: Iterable[SlotId]) -> _Branch:
+def _branches(places: Iterable[SlotId], edge: Edge | None) -> _Branch:
     by_leaf: dict[tuple[int, int], list[SlotId]] = {}
     for place in places:
         by_leaf.setdefault((place[0], place[1] // FAN_OUT), []).append(place)
     top = _Branch(TOP, {}, [])
     for lost in by_leaf.values():
-        branch = top
-        for step, following in pairwise(way_to(lost[0])):
-            if step.child not in branch.below:
-                branch.below[step.child] = _Branch(following.node, {}, [])
-            branch = branch.below[step.child]
-        branch.lost.extend(lost)
+        top.at(way_to(lost[0])).lost.extend(place[1] % FAN_OUT for place in lost)
+    for way, unused in _unused(edge) if edge is not None else ():
+        top.at(way).lost.extend(unused)
     return top
+
+
+def _unused(edge: Edge) -> Iterator[tuple[tuple[Step, ...], range]]:
+    """Yield the way to each node at the edge, and those of its children that lead nowhere yet."""
+    if edge.tree < TREES:
+        yield from _unused_along(way_to(SlotId(edge.tree, 0)), 0, _TREE_LEVEL)
+    for place in edge.slots:
+        if place.slot < SLOTS:
+            yield from _unused_along(way_to(place), _TREE_LEVEL, _LAST_LEVEL + 1)
+
+
+def _unused_along(
+    way: tuple[Step, ...], first: int, end: int
+) -> Iterator[tuple[tuple[Step, ...], range]]:
+    for level in range(first, end):
+        step = way[level]
+        if step.is_first:
+            return  # the node will be made with the slot
+        leads_on = level < _LAST_LEVEL and not way[level + 1].is_first
+        yield way[: level + 1], range(step.child + leads_on, FAN_OUT)
 
 
 class _Renewal(NamedTuple):
@@ -209,11 +245,13 @@ class _Renewal(NamedTuple):
             start = child * KEY_BYTES
             new = self.renew(below, bytes(keys[start : start + KEY_BYTES]))
             keys[start : start + KEY_BYTES] = new
+        tree, level, number = branch.node
         spare = self.entropy.bytes(KEY_BYTES * len(branch.lost))
-        for number, place in enumerate(branch.lost):
-            start = place.slot % FAN_OUT * KEY_BYTES
-            self.fresh[place] = child_key(spare, number)
-            keys[start : start + KEY_BYTES] = self.fresh[place]
+        for turn, child in enumerate(branch.lost):
+            fresh = child_key(spare, turn)
+            keys[child * KEY_BYTES : (child + 1) * KEY_BYTES] = fresh
+            if level == _LAST_LEVEL:
+                self.fresh[SlotId(tree, number * FAN_OUT + child)] = fresh
         new_key = self.entropy.bytes(KEY_BYTES)
         value = seal_node(self.suite, new_key, branch.node, bytes(keys), self.entropy)
         self.txn.put(branch.node.key(), value)
@@ -221,13 +259,19 @@ class _Renewal(NamedTuple):
 
 
 def rekey(
-    txn: Transaction, root: bytes, places: Iterable[SlotId], suite: Suite, entropy: Entropy
+    txn: Transaction,
+    root: bytes,
+    places: Iterable[SlotId],
+    suite: Suite,
+    entropy: Entropy,
+    edge: Edge | None = None,
 ) -> tuple[bytes, dict[SlotId, bytes]]:
     """Replace the keys of some slots, of every node on the way to them, and the root.
 
-    Returns the new root and the fresh keys of the slots. Every other key stays what and where
-    it was. Raises ``IntegrityError`` when a node on the way is missing. Cost: each node on the
-    way is opened and written once. ``places`` holds no slot twice.
+    With an ``edge``, also every key that was made and from which nothing hangs yet. Returns the
+    new root and the fresh keys of the slots. Every other key stays what and where it was. Raises
+    ``IntegrityError`` when a node on the way is missing. Cost: each node on the way is opened
+    and written once. ``places`` holds no slot twice.
     """
     renewal = _Renewal(txn, suite, entropy, {})
-    return renewal.renew(_branches(places), root), renewal.fresh
+    return renewal.renew(_branches(places, edge), root), renewal.fresh

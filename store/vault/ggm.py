@@ -10,8 +10,9 @@ child's seed is PRF(parent's seed, label || branch), so nobody can go up or side
     3      key of an index of the epoch, from the epoch's index seed
 
 A *cover* maps nodes to seeds, none below another: exactly the leaves below it can be derived. A
-*puncture* replaces it by the smallest cover without some leaves. An epoch is born with the
-cover {1, 2}: the leaves of its 2,048 parts; no seed of the rest of the tree ever exists.
+*puncture* replaces it by the smallest cover without some leaves, perhaps all from one on. An
+epoch is born with the cover {1, 2}: the leaves of its 2,048 parts; no seed of the rest of the
+tree ever exists.
 
     cover bytes: entries in the order of their leaves
     offset  size  type   meaning
@@ -92,22 +93,30 @@ def part_key(prf: Prf, cover: Cover, index: int) -> bytes:
     raise PartGoneError("the part's key was destroyed")
 
 
-def puncture(prf: Prf, cover: Cover, removed: Iterable[int]) -> dict[int, bytes]:
-    """Return the smallest cover of the survivors when the parts ``removed`` are taken out.
+def puncture(
+    prf: Prf, cover: Cover, removed: Iterable[int], end: int = EPOCH_PARTS
+) -> dict[int, bytes]:
+    """Return the smallest cover without the parts ``removed``, and without all from ``end`` on.
 
     Parts that the cover lacks already are allowed. No key of a removed part is derived. Cost:
-    up to 18 PRF calls for each part, none for one whose neighbours go too.
+    up to 18 PRF calls for each part, none for one whose neighbours go too; the cut costs as
+    much as one part.
     """
     opened, gone = _ways_to(removed)
-    survivors = {node: seed for node, seed in cover.items() if node not in gone}
-    pending = [(node, survivors.pop(node)) for node in cover.keys() & opened if node not in gone]
+    cut = FIRST_LEAF + end
+    if 0 < end < EPOCH_PARTS:
+        opened.update(node for node in path_up(cut - 1) if _LAST_LEAVES[node] >= cut)
+    survivors = {
+        node: seed for node, seed in cover.items() if node not in gone and _FIRST_LEAVES[node] < cut
+    }
+    pending = [(node, survivors.pop(node)) for node in survivors.keys() & opened]
     while pending:
         node, seed = pending.pop()
         first = FAN_OUT * node + 1
         inputs = INNER_INPUTS if first < FIRST_LEAF else PART_INPUTS
         for branch in range(FAN_OUT):
             child = first + branch
-            if child in gone:
+            if child in gone or _FIRST_LEAVES[child] >= cut:
                 continue
             derived = prf(seed, inputs[branch])
             if child in opened:

@@ -17,6 +17,9 @@ EPOCH_PARTS = 2_048
 EPOCHS_PER_SWITCH = 500
 """Epochs that one root switch punctures: bounds its covers and how long the writer is busy."""
 
+CUT_EPOCHS = 100
+"""Epochs that are cut at a time after a crash or a lost batch: others wait meanwhile."""
+
 EMPTIED_PER_SWITCH = 32_768
 """Epochs that one root switch destroys as a whole; each leaves a row of 39 bytes."""
 

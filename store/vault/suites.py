@@ -58,9 +58,11 @@ def _blake2b(key: bytes, data: bytes) -> bytes:
 class Suite(Protocol):
     """A cipher and a pseudorandom function that are used together.
 
-    ``number`` is the byte stored, ``head`` the same as bytes; a nonce has ``nonce_bytes``.
+    ``number`` is the byte stored, ``head`` the same as bytes; a nonce has ``nonce_bytes``;
+    ``name`` is for people.
     """
 
+    name: str
     number: int
     head: bytes
     nonce_bytes: int
@@ -79,6 +81,7 @@ class Suite(Protocol):
 
 
 class _AesGcm:
+    name = "AES-256-GCM, HMAC-SHA-256"
     number = 1
     head = b"\x01"
     nonce_bytes = 12
@@ -97,6 +100,7 @@ class _AesGcm:
 
 
 class _XChaCha:
+    name = "XChaCha20-Poly1305, BLAKE2b-256"
     number = 2
     head = b"\x02"
     nonce_bytes = 24

@@ -27,6 +27,7 @@ from store.vault.contract import Transaction
 from store.vault.doomed import Doomed, EpochId, Puncture
 from store.vault.effacement import Evidence
 from store.vault.epochs import EpochKeys
+from store.vault.forest import Edge
 from store.vault.keyring import EpochName, Keyring
 from store.vault.roots import Roots
 from store.vault.suites import KEY_BYTES, Suite
@@ -85,17 +86,18 @@ def begin(
     keyring: Keyring,
     suite: Suite,
     entropy: Entropy,
+    edge: Edge | None = None,
 ) -> Switch:
     """Write the rows of a switch into ``txn``; the new root is held in memory only.
 
-    Cost: each node on the ways is opened and sealed once, and so is each punctured epoch.
+    With an ``edge`` all keys that nothing hangs from become new. Cost: each node on the ways is
+    opened and sealed once, and so is each punctured epoch.
     """
-    root, fresh = forest.rekey(txn, roots.present(), doomed.places(), suite, entropy)
+    root, fresh = forest.rekey(txn, roots.present(), doomed.places(), suite, entropy, edge)
     for each in doomed.emptied.values():
         txn.put(each.row_key, each.row)
     for name, mark in doomed.punctured.items():
-        if name not in doomed.emptied:
-            _puncture(txn, name, mark, fresh[mark.header.place], entropy)
+        _puncture(txn, name, mark, fresh[mark.header.place], entropy)
     roots.announce(root)
     switch = Switch(roots, keyring, list(_names(doomed)))
     txn.on_rollback(switch.rolled_back)
@@ -108,7 +110,8 @@ def _puncture(
     """Write an epoch's row without the marked parts, with a fresh index seed (K3)."""
     row_key, prf = EPOCH.key(*name), mark.header.suite.prf
     value = txn.get(row_key) or b""
-    cover = ggm.puncture(prf, epochs.open_row(row_key, value, mark.slot_key).cover, mark.removed)
+    before = epochs.open_row(row_key, value, mark.slot_key).cover
+    cover = ggm.puncture(prf, before, mark.removed, mark.end)
     if cover:
         keys = EpochKeys(entropy.bytes(KEY_BYTES), cover)
         value = epochs.seal_row(row_key, mark.header, keys, slot_key, entropy)

@@ -4,6 +4,7 @@
     vault            format version u8 (1), suite u8 of new sealings, generation u64
     vault.trees      number of forest trees in use, u32
     vault.recovered  generation u64, 8 random bytes: written before a leftover root is effaced
+    epochs.closed    u64, token of the last writer that has lost no batch
 
 A root switch writes the first of them anew; see ``store.vault.switch``.
 
@@ -22,11 +23,15 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import Self
 
 from store.engine.contract import Engine, Reader
+from store.engine.txn import Txn
 from store.errors import (
+    EngineFullError,
     FormatError,
     IntegrityError,
     LimitError,
@@ -35,15 +40,16 @@ from store.errors import (
 )
 from store.ports import Disk, Entropy
 from store.tables import EPOCH, TREE, meta_key
-from store.vault import epochs, forest, ggm, switch
+from store.vault import epochs, fill, forest, ggm, switch
 from store.vault.arena import Arena
 from store.vault.contract import Transaction
 from store.vault.doomed import Doomed, EpochId
 from store.vault.effacement import EffacementTier, Evidence
 from store.vault.effacement import tier as tier_named
-from store.vault.forest import SlotId
+from store.vault.forest import Edge, SlotId
 from store.vault.keyring import EpochName, Keyring
-from store.vault.limits import EPOCH_PARTS, OPEN_EPOCHS, SEED_CELLS
+from store.vault.limits import CUT_EPOCHS, EPOCH_PARTS, OPEN_EPOCHS, SEED_CELLS
+from store.vault.opened import Nonces, OpenEpoch
 from store.vault.roots import FIRST_GENERATION, Roots
 from store.vault.suites import Suite, seal, suite_of, unseal
 from store.vault.switch import Switch
@@ -53,13 +59,14 @@ RetentionLookup = Callable[[int], int | None]
 """Maximum retention of a class, in milliseconds; None when it has none."""
 
 _VERSION = 1
+_TOKEN_BYTES = 8
 _STATE_KEY = meta_key("vault")
 _TREES_KEY = meta_key("vault.trees")
 _RECOVERED_KEY = meta_key("vault.recovered")
+_CLOSED_KEY = meta_key("epochs.closed")
 _STATE = struct.Struct(">BBQ")
 _TREE = struct.Struct(">IQ")
 _PLACE = struct.Struct(">BQIH")
-_NONCE_STORE_BYTES = 3_072
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,43 +76,6 @@ class Locator:
     stream: int
     epoch: int
     index: int
-
-
-class _Nonces:
-    """Random nonces, drawn from the entropy port many at a time: a call to it costs 0.3 us."""
-
-    __slots__ = ("_entropy", "_start", "_store")
-
-    def __init__(self, entropy: Entropy) -> None:
-        self._entropy = entropy
-        self._store = b""
-        self._start = 0
-
-    def take(self, count: int) -> bytes:
-        start = self._start
-        end = start + count
-        if end > len(self._store):
-            self._store = self._entropy.bytes(_NONCE_STORE_BYTES)
-            start, end = 0, count
-        self._start = end
-        return self._store[start:end]
-
-
-class _OpenEpoch:
-    """An epoch that this process seals into."""
-
-    __slots__ = ("name", "next_index", "open_for_ms", "opened_ms", "suite")
-
-    def __init__(self, name: EpochName, suite: Suite, opened_ms: int, open_for_ms: int) -> None:
-        self.name = name
-        self.suite = suite
-        self.opened_ms = opened_ms
-        self.open_for_ms = open_for_ms
-        self.next_index = 0
-
-    def takes(self, now_ms: int) -> bool:
-        """Tell whether one more part may be sealed; a clock set back far closes it too."""
-        return self.next_index < EPOCH_PARTS and abs(now_ms - self.opened_ms) < self.open_for_ms
 
 
 def _no_maximum(retention_class: int) -> int | None:
@@ -138,13 +108,14 @@ class Vault:
         self._roots = roots
         self._suite = suite
         self._entropy = entropy
-        self._nonces = _Nonces(entropy)
+        self._nonces = Nonces(entropy)
         self._max_retention_ms = max_retention_ms
         self._arena = Arena(SEED_CELLS)
         self._keyring = Keyring(self._arena)
-        self._open: dict[tuple[int, int], _OpenEpoch] = {}
+        self._open: dict[tuple[int, int], OpenEpoch] = {}
         self._doomed: tuple[Transaction, Doomed] | None = None
         self._closed = False
+        self._is_behind = False
 
     @classmethod
     def create(
@@ -230,6 +201,34 @@ class Vault:
         self._roots.efface_other()
         return True
 
+    @property
+    def is_behind(self) -> bool:
+        """Tell whether a lost batch may have used keys that are still there: see ``cut_lost``."""
+        return self._is_behind
+
+    def abandon_lost(self, engine: Engine, token: int, *, urgent: bool = True) -> None:
+        """Let nothing open any more that a lost batch may have left on the disk.
+
+        Call it at start, after ``recover``, unless the writer before has signed off, and after a
+        batch that did not fit on the disk, before the next one. The nodes and epochs of such a
+        batch hang from keys that the store does not use yet: they end here, with a root switch.
+        Its parts have keys of epochs that were open: none of these goes on, and ``cut_lost`` ends
+        what is behind their last parts. ``urgent`` as for ``Engine.batch``. Raises
+        ``EffaceError`` and the engine's errors; after ``EngineFullError`` call it again.
+        """
+        self._open.clear()
+        self._is_behind = True
+        with engine.snapshot() as snapshot:
+            txn = Txn(snapshot)
+            begun = self._begin_switch(txn, Doomed(), self._edge(txn))
+        try:
+            begun.write()
+            engine.batch(txn.writes, token, urgent=urgent)
+        except EngineFullError:
+            begun.withdraw()
+            raise
+        begun.finish(engine)
+
     def seal(
         self,
         txn: Transaction,
@@ -242,8 +241,9 @@ class Vault:
         """Seal a part under the next key of its stream and class.
 
         ``stream`` is a pseudonym (u64), ``now_ms`` Unix milliseconds. An index is handed out
-        once in a process: one whose transaction rolls back stays unused. Opening an epoch
-        writes its row and the next slot's number; rolled back, the epoch never was.
+        once in a process: one whose transaction rolls back stays unused. The transaction also
+        counts it (``store.vault.fill``). Opening an epoch writes its row and the next slot's
+        number; rolled back, the epoch never was.
         """
         current = self._open.get((stream, retention_class))
         if current is None or not current.takes(now_ms):
@@ -255,6 +255,7 @@ class Vault:
         if key is None:
             key = self._cold_part_key(txn, suite, name, index)
         epoch = name[1]
+        txn.put(current.fill_key, fill.count(index + 1))
         associated = context + _PLACE.pack(suite.number, stream, epoch, index)
         sealed = seal(suite, key, self._nonces.take(suite.nonce_bytes), plaintext, associated)
         return Locator(stream, epoch, index), sealed
@@ -303,11 +304,13 @@ class Vault:
         """Mark parts whose keys end with this transaction; those already gone are allowed.
 
         All or nothing, and undone by a rollback. The parts open until the root switch of the
-        commit is finished. Raises ``LimitError`` when the transaction would then puncture more
-        than ``EPOCHS_PER_SWITCH`` epochs or its switch might write more than
-        ``SWITCH_BYTES_MAX`` bytes (``BatchFullError`` when it had marks before, so that the
-        next batch may hold these), ``IntegrityError`` for a malformed locator or a damaged
-        epoch. Cost: an epoch's first mark opens its row, and its leaf's first mark six nodes.
+        commit is finished. With the first of a closed epoch's parts end the keys that none of
+        its parts ever used. Raises ``LimitError`` when the transaction would then puncture more
+        than ``EPOCHS_PER_SWITCH`` epochs, or empty more than ``EMPTIED_PER_SWITCH``, or when its
+        switch might write more than ``SWITCH_BYTES_MAX`` bytes (``BatchFullError`` when it had
+        marks before, so that the next batch may hold these), ``IntegrityError`` for a malformed
+        locator or a damaged epoch. Cost: an epoch's first mark opens its row, unless all its
+        parts are marked at once, and its leaf's first mark six nodes.
         """
         wanted: dict[EpochId, set[int]] = {}
         for locator in locators:
@@ -317,19 +320,24 @@ class Vault:
         root = self._root_of(txn)
         self._doomed_in(txn).add_parts(txn, root, wanted)
 
-    def doom_epochs(self, txn: Transaction, names: Iterable[EpochId]) -> None:
-        """Mark all parts of epochs, also unused ones: (stream, serial) each.
+    def cut_lost(self, txn: Transaction) -> int:
+        """Mark what lost batches may have used: the unused keys of epochs nobody has closed.
 
-        As ``doom``, but no row is opened, and what the switch writes for an epoch is its row
-        of 39 bytes: up to ``EMPTIED_PER_SWITCH`` epochs go at once. One that is open is closed.
+        Of ``CUT_EPOCHS`` at most; returns of how many. Once it returns 0, and the switches of
+        those before are finished, nothing of a batch opens that was lost before
+        ``abandon_lost``. An epoch that is damaged is closed and left: nothing in it can be
+        destroyed before it is repaired, and it must not keep the others.
         """
-        root = self._root_of(txn)
-        doomed = self._doomed_in(txn)
-        for name in doomed.add_epochs(txn, root, names):
-            owner = name[0], doomed.emptied[name].header.retention_class
-            current = self._open.get(owner)
-            if current is not None and current.name[:2] == name:
-                del self._open[owner]
+        mine = {each.name[:2] for each in self._open.values()}
+        others = (name for name in fill.left_open(txn) if name not in mine)
+        found: list[EpochId] = list(islice(others, CUT_EPOCHS))
+        root, doomed = self._root_of(txn), self._doomed_in(txn)
+        for name in found:
+            fill.close(txn, *name)
+            with suppress(IntegrityError, FormatError):
+                doomed.add_parts(txn, root, {name: set()})
+        self._is_behind = bool(found)
+        return len(found)
 
     def begin_switch(self, txn: Transaction) -> Switch | None:
         """Write the root switch for what was doomed in ``txn``; None when nothing was.
@@ -343,9 +351,18 @@ class Vault:
         if doomed.is_empty:
             return None
         txn.reserve(-doomed.reserved_bytes)
-        begun = switch.begin(txn, doomed, self._roots, self._keyring, self._suite, self._entropy)
+        return self._begin_switch(txn, doomed)
+
+    def _begin_switch(self, txn: Transaction, doomed: Doomed, edge: Edge | None = None) -> Switch:
+        roots, ring = self._roots, self._keyring
+        begun = switch.begin(txn, doomed, roots, ring, self._suite, self._entropy, edge)
         txn.put(_STATE_KEY, _STATE.pack(_VERSION, self._suite.number, self.generation + 1))
         return begun
+
+    def _edge(self, reader: Reader) -> Edge:
+        """Return where the forest goes on."""
+        slots = tuple(SlotId(*_TREE.unpack(value)) for _, value in reader.range(*TREE.span()))
+        return Edge(int.from_bytes(reader.get(_TREES_KEY) or b"", "big"), slots)
 
     def seal_root_into(self, slots: EffacementTier, number: int, wrap: Wrap) -> int:
         """Write the root in use into slot ``number`` of a key replica; return its generation.
@@ -368,9 +385,23 @@ class Vault:
         self.close()
         return evidence
 
-    def close_epochs(self) -> None:
+    def close_epochs(self, txn: Transaction) -> None:
         """Close every open epoch, as after a change of retention; the next part opens another."""
+        for each in self._open.values():
+            fill.close(txn, *each.name[:2])
         self._open.clear()
+
+    def sign_off(self, txn: Transaction, token: int) -> None:
+        """Close every open epoch, and note that the writer with this token has lost no batch.
+
+        For the last batch of a stop in good order, of a writer that is not ``is_behind``.
+        """
+        self.close_epochs(txn)
+        txn.put(_CLOSED_KEY, token.to_bytes(_TOKEN_BYTES, "big"))
+
+    def has_signed_off(self, reader: Reader, token: int) -> bool:
+        """Tell whether the writer with this token stopped in good order."""
+        return reader.get(_CLOSED_KEY) == token.to_bytes(_TOKEN_BYTES, "big")
 
     def purge(self) -> None:
         """Wipe every cached key; the root stays, and the rows tell the rest again."""
@@ -407,9 +438,10 @@ class Vault:
 
     def _open_epoch(
         self, txn: Transaction, stream: int, retention_class: int, now_ms: int
-    ) -> _OpenEpoch:
+    ) -> OpenEpoch:
         self._expect_open()
         suite, owner = self._suite, (stream, retention_class)
+        self._end_epoch(txn, owner)
         place = self._take_slot(txn, retention_class)
         slot_key = forest.prepare_slot(txn, self._root(), place, suite, self._entropy)
         serial = epochs.next_serial(txn, stream)
@@ -419,18 +451,20 @@ class Vault:
         txn.put(row_key, epochs.seal_row(row_key, header, keys, slot_key, self._entropy))
         self._keyring.insert(name, keys.cover, self._keyring.era)
         open_for_ms = epochs.open_for_ms(self._max_retention_ms(retention_class))
-        opened = _OpenEpoch(name, suite, now_ms, open_for_ms)
-        self._remember(owner, opened)
+        opened = OpenEpoch(name, suite, now_ms, open_for_ms)
+        if len(self._open) >= OPEN_EPOCHS:
+            self._end_epoch(txn, next(iter(self._open)))
+        self._open[owner] = opened
         txn.on_rollback(lambda: self._forget(owner, opened))
         return opened
 
-    def _remember(self, owner: tuple[int, int], opened: _OpenEpoch) -> None:
-        self._open.pop(owner, None)
-        if len(self._open) >= OPEN_EPOCHS:
-            del self._open[next(iter(self._open))]
-        self._open[owner] = opened
+    def _end_epoch(self, txn: Transaction, owner: tuple[int, int]) -> None:
+        """Close the epoch of a stream and class, if one is open."""
+        ended = self._open.pop(owner, None)
+        if ended is not None:
+            fill.close(txn, *ended.name[:2])
 
-    def _forget(self, owner: tuple[int, int], opened: _OpenEpoch) -> None:
+    def _forget(self, owner: tuple[int, int], opened: OpenEpoch) -> None:
         """Undo the opening of an epoch whose row is rolled back; its serial will come again."""
         if self._open.get(owner) is opened:
             del self._open[owner]

@@ -25,6 +25,7 @@ from appliance.finding_kinds import KINDS
 from appliance.findings import Finding
 from appliance.health import CLOCK_FLOOR_MS
 from appliance.messaging.answers import DESTROYED
+from appliance.operations import ClockFix, SiteHeadquarters
 from appliance.replicas import Follower, ReplicaStatus, make_in, places
 from appliance.server import Appliance
 from appliance.site import Site, data_ports
@@ -353,6 +354,16 @@ def _other_policy(house: Hospital) -> list[Finding]:
     return deep(house.site)
 
 
+def _other_branches(house: Hospital) -> list[Finding]:
+    house.core.sites.clock_fixes = {1: ClockFix(1, b"n" * 16, 1, 1, 2, 5)}
+    return deep(house.site)
+
+
+def _cut_off(house: Hospital) -> list[Finding]:
+    house.core.sites.headquarters = SiteHeadquarters(b"q" * 16, b"k" * 32, (), b"", "House", 1, "n")
+    return _shallow(house)
+
+
 def _row(house: Hospital, table: Table, change: Callable[[bytes], bytes]) -> list[Finding]:
     rows = house.medium.rows
     key = max(key for key in rows if key[0] == table)
@@ -408,20 +419,16 @@ IN_HOUSE: dict[str, Callable[[Hospital], list[Finding]]] = {
     "clock.no_source": _trusting_no_clock,
     "clock.suspended": _jump,
     "destruction.incomplete": _awaited,
+    "site.cut_off": _cut_off,
     "views.directory": _other_people,
     "views.in_force": _other_policy,
+    "views.sites": _other_branches,
     "views.rebuild": _unreadable,
     "views.retries": _false_retry,
 }
 """What a fault in a simulated house raises."""
 
-ELSEWHERE = {
-    "log.body",
-    "log.envelope",
-    "log.key",
-    "log.lane",
-    "log.state",
-}
+ELSEWHERE = {"log.body", "log.envelope", "log.key", "log.lane", "log.state"}
 """What takes a forger with the site's keys; the tests of store.logcheck make one."""
 
 AT_BRANCHES = {"lease.no_destruction"}

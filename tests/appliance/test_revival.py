@@ -16,6 +16,7 @@ from appliance import core as core_module
 from appliance.check import check
 from appliance.context import SITE, Context
 from appliance.core import Core
+from appliance.disposal.commands import CutLost
 from appliance.operations import Kind, Message, SiteSucceeds, decode
 from appliance.revival import Revived, revive, take_keys
 from appliance.site import Ports, Site
@@ -32,7 +33,9 @@ from store.records import PartState, Record
 from store.replica import ForeignReplicaError, KeyReplica
 from store.tables import EPOCH, LOG
 from store.vault import NoWrap, RootSlots, Vault, generation_of
+from tests.appliance.disposal.thief import Thief
 from tests.appliance.messaging.harness import House
+from tests.store.vault.attacker import every_version
 from transports.wire.schema import Id
 
 
@@ -67,9 +70,8 @@ class Saved:
 class Hospital(House):
     """A site with a key replica on a second device, and backups."""
 
-    def __init__(self, *logins: str) -> None:
-        self.medium = Medium()
-        super().__init__(*logins, make_engine=lambda: MemoryEngine(self.medium))
+    def __init__(self, *logins: str, retain: bool = False) -> None:
+        super().__init__(*logins, retain=retain)
         self.second, self.second_disk = Medium(), MemoryDisk()
         KeyReplica.create(
             MemoryEngine(self.second),
@@ -236,11 +238,40 @@ def test_a_site_that_comes_back_is_whole_and_goes_on(hospital: Hospital) -> None
     assert site.core.log.head.incarnation == restored.revived.incarnation != old
     with site.ports.engine.snapshot() as reader:
         assert check(site.core, reader) == []
-        assert hospital.replica().sync(reader, site.vault, 5) == 2
+        assert hospital.replica().sync(reader, site.vault, 5) == site.vault.generation > 2
         assert old in own_incarnations(reader)
     assert site.core.conversations.get(conv) is not None
     assert site.core.directory.resolve("alice") is not None
     site.close()
+
+
+def test_what_was_sealed_since_the_backup_does_not_open_with_the_new_root() -> None:
+    """The old disk still has it; what the restored site does not know, it could never destroy."""
+    hospital = Hospital("alice", "bob", "carol", retain=True)
+    conv = talk(hospital, 1)
+    saved = hospital.save()
+    hospital.say("alice", conv, "in an epoch that the backup knows")
+    hospital.say("bob", hospital.direct("bob", "carol"), "in an epoch of its own")
+    hospital.sync()
+    restored = hospital.revive(saved)
+    assert reads(hospital, restored) == ["message 0", "in an epoch that", "in an epoch of its own"]
+    site = restored.open()
+    while site.vault.is_behind:
+        site.run(SITE, CutLost())
+    assert reads(hospital, restored) == ["message 0"]
+    site.close()
+    assert restored.texts() == ["message 0"]
+    hospital.close()
+
+
+def reads(old: Hospital, restored: Restored) -> list[str]:
+    """Return what opens to somebody with all rows of both sites and the new one's root."""
+    versions = every_version(old.medium)
+    for key, value in restored.medium.rows.items():
+        versions.setdefault(key, set()).add(value)
+    found = Thief(restored.keys, versions).everything()
+    texts = ("message 0", "in an epoch that", "in an epoch of its own")
+    return [text for text in texts if text.encode() in found]
 
 
 def test_the_new_incarnation_says_what_it_follows(hospital: Hospital) -> None:
@@ -337,7 +368,7 @@ def test_an_incarnation_that_only_the_replica_knows_is_kept_in_mind(hospital: Ho
     with site.ports.engine.snapshot() as reader:
         assert lost in own_incarnations(reader)
         assert check(site.core, reader) == []
-        assert hospital.replica().sync(reader, site.vault, 5) == 1
+        assert hospital.replica().sync(reader, site.vault, 5) == site.vault.generation
     site.close()
 
 

@@ -144,6 +144,36 @@ def test_a_passphrase_from_a_file_opens_what_it_closed(
     assert json.loads(result.stderr)["code"] == "vault.locked"
 
 
+def test_a_systemd_credential_is_named_in_the_settings_and_found_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    credentials, data = tmp_path / "credentials", tmp_path / "data"
+    credentials.mkdir()
+    (credentials / "strongroom.wrap").write_bytes(bytes(range(64)))
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(credentials))
+    init(data, "--credential-file", "strongroom.wrap")
+    config = load_file(data / "strongroom.toml", environ={}).config
+    assert config.keys.credential_file == "strongroom.wrap"
+    open_site(config, data).close()
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY")
+    result = run("check", "--data", str(data), "--json")
+    assert (result.exit_code, json.loads(result.stderr)["code"]) == (4, "vault.locked")
+
+
+def test_root_leaves_no_files_in_a_directory_of_the_services_account(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if os.geteuid() == 0:
+        os.chown(tmp_path, 65_534, -1)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: 0)
+    result = run("init", "--data", str(tmp_path), "--name", "City hospital", "--json")
+    told = json.loads(result.stderr)
+    assert (result.exit_code, told["code"]) == (1, "cli.owner")
+    assert "runuser -u " in told["hint"]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_new_organisation_passes_its_check(tmp_path: Path) -> None:
     data = tmp_path / "data"
     init(data)

@@ -22,6 +22,7 @@ from store.errors import (
     FencedError,
     LimitError,
     OverloadedError,
+    ReserveError,
     StoreError,
 )
 from store.faults import CutAt, PowerCut
@@ -30,6 +31,7 @@ from store.writer import (
     COMMIT_RESERVE_BYTES,
     MAX_BATCH_COMMANDS,
     MAX_QUEUED_COMMANDS,
+    Abandon,
     Completion,
     Writer,
 )
@@ -37,6 +39,7 @@ from tests.store.desk import (
     WAIT_SECONDS,
     Command,
     Desk,
+    Spy,
     decide,
     put,
     put_bytes,
@@ -103,6 +106,101 @@ def test_memory_beside_the_rows_goes_back_with_a_failing_command() -> None:
     desk.spy.error = EngineFullError("full")
     desk.run(d=count(False), e=put("e"))
     assert counter == [2]
+
+
+class TestLostBatches:
+    """What a full disk took back may be on it: that is abandoned before anything else."""
+
+    def writer(self, engine: Engine, abandon: Abandon) -> Writer[str, Command, object]:
+        self.done: list[Completion[object]] = []
+        self.failures: list[BaseException] = []
+        return Writer(
+            engine,
+            decide,
+            ManualClock(),
+            self.done.extend,
+            abandon_lost=abandon,
+            failed=self.failures.append,
+            urgent=frozenset((Urgent,)),
+        )
+
+    def outcomes(self) -> list[object]:
+        return [each.error or each.outcome for each in self.done]
+
+    def test_before_the_next_batch_and_once(self) -> None:
+        spy = Spy(MemoryEngine())
+
+        def abandon(engine: Engine, token: int, *, urgent: bool) -> None:
+            assert engine is spy
+            spy.events.append("abandoned urgently" if urgent else "abandoned")
+
+        writer = self.writer(spy, abandon)
+        for turn, (key, is_full) in enumerate(
+            [("a", False), ("b", True), ("c", False), ("d", False), ("e", True)]
+        ):
+            spy.error = EngineFullError("full") if is_full else None
+            writer.submit("alice", put(key), turn)
+            writer.run_pending()
+        spy.error = None
+        writer.submit("alice", Urgent("f"), 5)
+        writer.run_pending()
+        assert spy.events == [{b"a"}, "abandoned", {b"c"}, {b"d"}, "abandoned urgently", {b"f"}]
+        assert self.failures == []
+
+    def test_if_that_does_not_fit_either_the_command_fails_and_it_is_tried_again(self) -> None:
+        spy, full = Spy(MemoryEngine()), EngineFullError("full")
+        room = iter((False, False, True))
+
+        def abandon(engine: Engine, token: int, *, urgent: bool) -> None:
+            if not next(room):
+                raise full
+
+        writer = self.writer(spy, abandon)
+        spy.error = full
+        for key in "abcd":
+            writer.submit("alice", put(key), key)
+            writer.run_pending()
+            spy.error = None
+        assert self.outcomes() == [full, full, full, "d"]
+        assert self.failures == []
+
+    def test_if_that_fails_the_writer_ends(self) -> None:
+        spy, broken = Spy(MemoryEngine()), EngineError("broken")
+
+        def abandon(engine: Engine, token: int, *, urgent: bool) -> None:
+            raise broken
+
+        writer = self.writer(spy, abandon)
+        spy.error = EngineFullError("full")
+        writer.submit("alice", put("a"), "a")
+        writer.run_pending()
+        writer.submit("alice", put("b"), "b")
+        writer.run_pending()
+        assert self.outcomes()[1:] == self.failures == [broken]
+        assert spy.events == []
+
+    def test_a_batch_of_which_nothing_was_written_leaves_nothing(self) -> None:
+        spy, turns = Spy(MemoryEngine()), []
+
+        def abandon(engine: Engine, token: int, *, urgent: bool) -> None:
+            turns.append(token)
+
+        writer = self.writer(spy, abandon)
+        spy.error = ReserveError("full but for its reserve")
+        for key in "ab":
+            writer.submit("alice", put(key), key)
+            writer.run_pending()
+        assert turns == []
+
+
+class Urgent:
+    """A command of a type that may use the reserve."""
+
+    def __init__(self, key: str) -> None:
+        self._put = put(key)
+
+    def __call__(self, txn: Txn) -> object:
+        return self._put(txn)
 
 
 def test_reading_alone_costs_no_commit() -> None:
@@ -486,4 +584,4 @@ def test_an_urgent_command_has_a_batch_of_its_own_and_may_use_the_reserve() -> N
         writer.submit("alice", command, number)
     assert [writer.run_pending() for _ in range(4)] == [1, 1, 1, 0]
     errors = [type(each.error) for each in done]
-    assert errors == [EngineFullError, type(None), EngineFullError]
+    assert errors == [ReserveError, type(None), ReserveError]

@@ -172,8 +172,8 @@ def piece(lane: Lane = Lane.MESSAGES, after: int = 0, size: int = 5) -> Piece:
     return Piece(lane, after, after + 1, (Origin(BRANCH, 1),), (entry,))
 
 
-ANSWERS = {Ack, Have, Pong, Hello}
-"""Frames of which the examples answer nothing that was asked, or name another link."""
+ANSWERS = {Ack, Have, Pong, Hello, Want}
+"""Frames of which the examples answer nothing that was asked, or belong to another connection."""
 
 
 # --- the table --------------------------------------------------------------------------------
@@ -438,7 +438,7 @@ def _lie_about_size(end: End) -> None:
         (lambda end: end.receive(Credit(Lane.HISTORY, 5)), "link.malformed"),
         (lambda end: end.receive(Pong(1)), "link.unexpected"),
         (lambda end: end.receive(Have(1, 0, True)), "link.unexpected"),
-        (lambda end: end.receive(Want(1, 5, b"c" * 16, 0, 1)), "link.limit"),
+        (lambda end: end.receive(Want(1, 5, b"c" * 16, 0, 1)), "link.unexpected"),
         (lambda end: end.receive(Part(9, 5, True, b"")), "link.malformed"),
         (lambda end: end.receive(Part(2, 0, True, b"")), "link.malformed"),
         (lambda end: end.receive(Part(2, 5, True, b"")), "link.malformed"),

@@ -84,18 +84,22 @@ def test_an_organisation_is_made_served_joined_and_drained(tmp_path: Path) -> No
         finish(server)
 
 
-def test_systemd_is_told_when_the_server_is_ready_and_when_it_stops(tmp_path: Path) -> None:
+def test_systemd_is_told_when_the_server_is_ready_lives_and_stops(tmp_path: Path) -> None:
     strongroom = Strongroom(tmp_path)
     strongroom.json("init", "--data", "org", "--name", "X", "--port", str(free_port()))
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
         receiver.bind(str(tmp_path / "notify"))
         receiver.settimeout(30)
         strongroom.environ["NOTIFY_SOCKET"] = str(tmp_path / "notify")
+        strongroom.environ["WATCHDOG_USEC"] = "100000"
         server = strongroom.start("serve", "--data", "org", "--listen", f"127.0.0.1:{free_port()}")
         try:
             assert receiver.recv(64) == b"READY=1"
+            assert [receiver.recv(64) for _ in range(3)] == [b"WATCHDOG=1"] * 3
             server.terminate()
-            assert receiver.recv(64) == b"STOPPING=1"
+            while (state := receiver.recv(64)) == b"WATCHDOG=1":
+                pass
+            assert state == b"STOPPING=1"
             assert server.wait(30) == 0
         finally:
             finish(server)

@@ -52,12 +52,12 @@ class Branch:
         assert done.returncode == status, (done.stdout, done.stderr)
         return done.stdout, done.stderr
 
-    def linked(self) -> dict[str, Any]:
-        """Return how the branch stands once it has a lease, and headquarters what it had."""
+    def until(self, **fields: object) -> dict[str, Any]:
+        """Return how the branch stands once it stands so."""
         found: dict[str, Any] = {}
         for _ in range(TRIES):
             found = json.loads(self.run("site", "status", "--json"))
-            if found["lease"] == "fresh" and not found["waiting"]:
+            if fields.items() <= {name: found[name] for name in fields}.items():
                 return found
         raise AssertionError(found)
 
@@ -116,13 +116,16 @@ def test_a_branch_serves_and_tells_how_it_stands(
     server = branch.strongroom.start("serve", "--data", str(branch.data))
     try:
         branch.run("wait", "ready", "--timeout", "40")
-        found = branch.linked()
+        found = branch.until(lease="fresh", waiting=0)
         assert (found["role"], found["name"]) == ("branch", "west")
         assert found["addresses"][0] == f"127.0.0.1:{demo.port}"
         assert (found["line"], found["refused"]) == ("reachable", [])
         shown = headquarters.json("site", "show", "west")
         assert shown["linked"]
         assert shown["lease_granted_at"] > 0
+        headquarters.ok("site", "revoke", "west", *REASON, "--as", "grace")
+        cut = branch.until(line="unreachable")
+        assert (cut["lease"], cut["role"]) == ("fresh", "branch")
     finally:
         finish(server)
     assert "role:" in headquarters.ok("site", "status")
@@ -132,7 +135,10 @@ def test_a_stolen_branch_is_closed_and_exactly_its_people_enrol_anew(
     headquarters: Strongroom, demo: Demo, tmp_path: Path
 ) -> None:
     branch = opened(headquarters, demo, tmp_path, "south")
-    headquarters.ok("user", "create", "sue", "--name", "Sue", "--site", "south", "--as", "grace")
+    create = ("user", "create", "sue", "--name", "Sue", "--site", "south", "--invite")
+    link = headquarters.json(*create, "--as", "grace")["invitation"]["link"]
+    ca = headquarters.json("site", "show", "south")["ca"]
+    assert link.startswith(f"strongroom://127.0.0.1:{branch.port}/join?pin={ca}#")
     headquarters.ok("user", "move", "carol", "south", "--as", "grace")
     headquarters.ok("user", "move", "carol", "--as", "grace")
     told = headquarters.ok("site", "revoke", "south", *REASON, "--as", "grace")

@@ -240,7 +240,7 @@ class Site(RuleBasedStateMachine):
         world = self.world
         world.account()
         assert world.house.problems() == []
-        thief = Thief(world.medium, world.house.keys)
+        thief = Thief.of(world.medium, world.house.keys)
         found = thief.everything()
         for record in world.oracle.alive.values():
             assert record.text.encode() in found

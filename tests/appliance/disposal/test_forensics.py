@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
+from random import Random
 
 import pytest
 import trio
@@ -30,9 +31,13 @@ from appliance.disposal.commands import (
     SignRequest,
 )
 from appliance.evidence.decide import Page
-from store.errors import PartGoneError
+from store.errors import EngineFullError, PartGoneError
+from store.faults import CutAt, PowerCut
 from store.ids import Stream, StreamKind
 from store.oplog import Op
+from store.tables import EPOCH
+from store.vault import STANDARD, Vault, epochs
+from store.vault.forest import TREES, Edge
 from store.vault.roots import Roots
 from tests.appliance.disposal.harness import Hospital
 from tests.appliance.disposal.thief import Thief
@@ -150,7 +155,7 @@ class Scene:
     # --- the attack -----------------------------------------------------------------------------
 
     def thief(self) -> Thief:
-        return Thief(self.house.medium, self.house.keys)
+        return Thief.of(self.house.medium, self.house.keys)
 
     def opens(self) -> list[str]:
         """Return which of the destroyed words a thief reads."""
@@ -187,8 +192,171 @@ def test_before_the_destruction_a_thief_reads_it_all() -> None:
     house = Hospital("alice", "bob", policy=POLICY, retain=True)
     message = house.send("alice", house.group("alice", "bob"), "words")
     house.edit("alice", message, "other words")
-    found = Thief(house.medium, house.keys).everything()
+    found = Thief.of(house.medium, house.keys).everything()
     assert b"other words" in found
+
+
+# --- what was lost ------------------------------------------------------------------------------
+
+
+class Dice(Random):
+    """Decides against every batch that was on its way."""
+
+    def random(self) -> float:
+        return 0.9
+
+
+def lose(house: Hospital, room: Id, text: str) -> None:
+    """Let the power fail while a message is committed, so that it is on the disk but not there."""
+    house.medium.probe = CutAt(0)
+    with pytest.raises(PowerCut):
+        house.send("alice", room, text)
+    house.medium.probe = None
+    house.crash(Dice())
+
+
+def lost_and_sent_again() -> tuple[Hospital, Id]:
+    """Lose a message, and the first one of another conversation; send the one again."""
+    house = Hospital("alice", "bob", policy=POLICY, retain=True)
+    room, other = house.group("alice", "bob"), house.group("alice", "bob")
+    house.send("alice", room, "from before")
+    lose(house, room, "not to be found")
+    lose(house, other, "nor this")
+    message = house.send("alice", room, "not to be found")
+    house.send("bob", room, "an answer")
+    house.anchor()
+    return house, message
+
+
+def reads(house: Hospital) -> list[str]:
+    found = Thief.of(house.medium, house.keys).everything()
+    texts = ("from before", "not to be found", "nor this", "an answer")
+    return [text for text in texts if text.encode() in found]
+
+
+def test_a_copy_that_a_crash_left_ends_with_the_run_that_destroys_the_message() -> None:
+    house, message = lost_and_sent_again()
+    assert reads(house) == ["from before", "not to be found", "an answer"]
+    house.recall("alice", message)
+    trio.run(house.service.recalls)
+    (run,) = house.core.disposal.runs.values()
+    assert run.confirmed is not None
+    assert reads(house) == ["from before", "an answer"]
+    assert house.problems() == []
+
+
+def test_leaving_what_was_lost_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Vault, "is_behind", False)
+    house, message = lost_and_sent_again()
+    house.recall("alice", message)
+    trio.run(house.service.recalls)
+    assert reads(house) == ["from before", "not to be found", "an answer"]
+
+
+def test_using_the_keys_of_lost_epochs_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Vault, "_edge", lambda self, reader: Edge(TREES, ()))
+    house, _ = lost_and_sent_again()
+    assert "nor this" in reads(house)
+
+
+def test_a_tick_ends_it_where_nothing_is_destroyed() -> None:
+    house = Hospital("alice", "bob", policy=POLICY, retain=True)
+    room = house.group("alice", "bob")
+    house.send("alice", room, "from before")
+    lose(house, room, "not to be found")
+    assert reads(house) == ["from before", "not to be found"]
+    trio.run(house.service.tick)
+    assert reads(house) == ["from before"]
+    assert not house.core.vault.is_behind
+
+
+def test_a_stop_in_good_order_leaves_nothing_to_look_for() -> None:
+    house = Hospital("alice", "bob", policy=POLICY, retain=True)
+    message = house.send("alice", house.group("alice", "bob"), "words")
+    house.site.close()
+    house.start()
+    trio.run(house.service.runner.cut_lost)
+    assert house.core.vault.generation == 1  # nothing had to be cut, or looked for
+    house.recall("alice", message)
+    house.anchor()
+    trio.run(house.service.recalls)
+    assert house.problems() == []
+
+
+def fill_the_disk(house: Hospital, room: Id) -> None:
+    """Let a message be lost to a disk that is full for a moment."""
+
+    def full(name: str) -> None:
+        if name == "batch":
+            raise EngineFullError("full")
+
+    house.medium.probe = full
+    with pytest.raises(EngineFullError):
+        house.send("alice", room, "not to be found")
+    house.medium.probe = None
+
+
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_a_stop_after_a_full_disk_is_in_no_good_order(goes_on: bool) -> None:
+    house = Hospital("alice", "bob", policy=POLICY, retain=True)
+    room = house.group("alice", "bob")
+    house.send("alice", room, "from before")
+    fill_the_disk(house, room)
+    if goes_on:
+        house.send("bob", room, "an answer")
+    house.site.close()
+    house.start()
+    assert "not to be found" in reads(house)
+    trio.run(house.service.tick)
+    assert reads(house) == ["from before", "an answer"][: 1 + goes_on]
+
+
+def test_a_full_disk_leaves_no_copy_either() -> None:
+    house = Hospital("alice", "bob", policy=POLICY, retain=True)
+    room = house.group("alice", "bob")
+    house.send("alice", room, "from before")
+    fill_the_disk(house, room)
+    message = house.send("alice", room, "not to be found")
+    house.recall("alice", message)
+    house.anchor()
+    trio.run(house.service.recalls)
+    assert reads(house) == ["from before"]
+    assert house.problems() == []
+
+
+# --- whole epochs -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("days", "is_whole"), [(31.0, True), (30 - 2 / 24, False)])
+def test_an_epoch_ends_whole_when_all_its_records_do_and_else_only_they_do(
+    days: float, is_whole: bool
+) -> None:
+    """Either way each record that ends is in the certificate's scope."""
+    house = Hospital("alice", "bob", policy=POLICY, retain=True)
+    room = house.group("alice", "bob")
+    texts = [f"words of a month ago, {number}" for number in range(5)]
+    for text in texts:
+        house.pass_days(1 / 24)
+        house.send("alice", room, text)
+    house.site.close()  # in good order: its epochs are closed
+    house.start()
+    house.pass_days(days)
+    ended = house.expire()
+    assert ended == 5 if is_whole else 0 < ended < 5
+    (run,) = house.core.disposal.runs.values()
+    assert run.intent.parts == ended
+    found = Thief.of(house.medium, house.keys).everything()
+    assert [text for text in texts if text.encode() in found] == texts[ended:]
+    assert epochs_of(house, room)[STANDARD] == is_whole
+    assert house.problems() == []
+
+
+def epochs_of(house: Hospital, room: Id) -> dict[int, bool]:
+    """Return the class of each epoch of a conversation, and whether nothing is left of it."""
+    conversation = house.core.conversations.get(room)
+    with house.reading() as reader:
+        rows = [value for _, value in reader.range(*EPOCH.span(conversation.pseudonym))]
+    return {epochs.read_header(row).retention_class: epochs.is_emptied(row) for row in rows}
 
 
 # --- mutants ------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ holds it now. What opens with that opens to anybody, for ever.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Self
 
 from store.disk import MemoryDisk
 from store.engine.memory import Medium
@@ -14,16 +15,24 @@ from store.records import Parts
 from store.records import Record as Row
 from store.skeleton import op_hash
 from store.tables import LOG, Table
-from tests.store.vault.attacker import Attacker, every_version, roots_on
+from tests.store.vault.attacker import Attacker, Versions, every_version, roots_on
 
 Place = tuple[int, int]
 
 
 class Thief:
-    """All that can be opened; ``O(versions of rows x keys of their epochs)`` to look through."""
+    """All that can be opened; ``O(versions of rows x keys of their epochs)`` to look through.
 
-    def __init__(self, medium: Medium, keys: MemoryDisk) -> None:
-        self._versions = every_version(medium)
+    ``of`` takes all there is of one site; a thief may also have rows of several.
+    """
+
+    @classmethod
+    def of(cls, medium: Medium, keys: MemoryDisk) -> Self:
+        """Take every row ever written to a medium, and a key directory as it is now."""
+        return cls(keys, every_version(medium))
+
+    def __init__(self, keys: MemoryDisk, versions: Versions) -> None:
+        self._versions = versions
         self._attacker = Attacker(self._versions, roots_on(keys))
 
     def places(self) -> list[Place]:

@@ -96,7 +96,7 @@ class Ward(Hospital, Place):
 
     def can_open(self, text: str) -> bool:
         """Tell whether somebody with every byte ever written here could read a text."""
-        return text.encode() in Thief(self.medium, self.keys).everything()
+        return text.encode() in Thief.of(self.medium, self.keys).everything()
 
     def bodies(self, conversation: bytes) -> int:
         """Return how many bodies of a conversation's messages are here in reach of anybody."""

@@ -15,7 +15,6 @@ from typing import Any
 
 import trio
 
-from appliance import check
 from appliance.context import SITE, Actor
 from appliance.directory.commands import CreatePerson
 from appliance.messaging import timeline
@@ -23,11 +22,12 @@ from appliance.operations import Kind, PersonHome
 from appliance.positions import format_pos
 from appliance.server import Appliance
 from appliance.site import Site
-from store import hlc
 from store.ids import Stream, StreamKind
+from store.limits import SEGMENT_MS
 from store.vault import NoWrap
 from sync.memory import FAIR, MemoryLink, Weather
-from tests.appliance.simulation import CONFIG, World
+from tests.appliance.simulation import CONFIG, TrioClock, World
+from tests.appliance.sites import invariants
 from tests.appliance.sites.harness import append, compare, enrol
 from transports.memory import MemoryNetwork
 from transports.wire import schema
@@ -36,6 +36,24 @@ from transports.wire.schema import Body, Id
 
 SETTLE_SECONDS = 3_600.0
 """Virtual time in which everything must have arrived once all lines are whole."""
+
+CLOCK_WRONG_MS = 120_000
+"""How far a machine's clock may be off, either way: two of them stay within the 5 minutes."""
+
+CLOCK_DRIFT = 1e-4
+"""How much faster or slower a clock may run: 0.1 ms in a second."""
+
+
+class WrongClock(TrioClock):
+    """A wall clock that is off by some seconds, and runs a little fast or slow."""
+
+    def __init__(self) -> None:
+        self.offset_ms = 0
+        self.drift = 0.0
+
+    def wall_ms(self) -> int:
+        """Return Unix milliseconds as this machine has them."""
+        return super().wall_ms() + self.offset_ms + int(self.uptime_ms() * self.drift)
 
 
 @dataclass
@@ -54,6 +72,12 @@ class House:
         assert self.appliance is not None, "the house runs"
         return self.appliance.site
 
+    @property
+    def clock(self) -> WrongClock:
+        """The clock of the machine."""
+        assert isinstance(self.world.clock, WrongClock)
+        return self.world.clock
+
     async def do(self, actor: Actor, command: Any) -> Any:
         """Let somebody ask; raises what the site refuses with."""
         assert self.appliance is not None
@@ -66,7 +90,13 @@ class Line:
 
     branch: House
     link: MemoryLink
-    scope: trio.CancelScope
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    ended: trio.Event = field(default_factory=trio.Event)
+
+    async def end(self) -> None:
+        """Take the line away, with whatever is at its ends."""
+        self.scope.cancel()
+        await self.ended.wait()
 
 
 class Federation:
@@ -79,6 +109,8 @@ class Federation:
         self.sent: dict[tuple[str, bytes], list[bytes]] = defaultdict(list)
         self._numbers: dict[str, int] = defaultdict(int)
         worlds = [World(seed * 100 + number) for number in range(branches + 1)]
+        for world in worlds:
+            world.clock = WrongClock()
         sites = [Site.create(world.ports(), NoWrap(), name="House") for world in worlds]
         self.houses = [
             House(world, site.core.log.node) for world, site in zip(worlds, sites, strict=True)
@@ -109,9 +141,11 @@ class Federation:
                 await self._start(house)
             self._lay_lines(FAIR)
             yield
+            for line in self.lines.values():
+                await line.end()
             for house in self.houses:
                 house.scope.cancel()
-            self._nursery.cancel_scope.cancel()
+                await house.ended.wait()
 
     async def _start(self, house: House) -> None:
         site = Site.open(house.world.ports(), NoWrap())
@@ -135,7 +169,7 @@ class Federation:
         house.is_cut = True
         for line in self.lines.values():
             if house in (line.branch, self.houses[0]):
-                line.scope.cancel()
+                await line.end()
         house.world.medium.crash(self.dice)
         for disk in (house.world.data, house.world.keys):
             disk.crash(self.dice)
@@ -158,12 +192,15 @@ class Federation:
                 Random(self.dice.random()),
                 weather,
             )
-            line = self.lines[number] = Line(house, link, trio.CancelScope())
+            line = self.lines[number] = Line(house, link)
             self._nursery.start_soon(self._run_line, line)
 
     async def _run_line(self, line: Line) -> None:
-        with line.scope:
-            await line.link.run()
+        try:
+            with line.scope:
+                await line.link.run()
+        finally:
+            line.ended.set()
 
     # --- what happens -----------------------------------------------------------------------------
 
@@ -317,6 +354,12 @@ class Federation:
         await self._start(house)
         self._lay_lines(self.weather)
 
+    async def _set_clock(self) -> None:
+        """Put one machine's clock wrong, by less than what nobody believes any more."""
+        clock = self.dice.choice(self.houses).clock
+        clock.offset_ms = self.dice.randrange(-CLOCK_WRONG_MS, CLOCK_WRONG_MS)
+        clock.drift = self.dice.uniform(-CLOCK_DRIFT, CLOCK_DRIFT)
+
     # --- settling ---------------------------------------------------------------------------------
 
     async def settle(self) -> None:
@@ -326,6 +369,9 @@ class Federation:
             line.link.weather = FAIR
             line.link.heal()
         with trio.fail_after(SETTLE_SECONDS):
+            while not self.is_settled():  # noqa: ASYNC110 - virtual time, and many owners of it
+                await trio.sleep(1.0)
+            await trio.sleep(2 * SEGMENT_MS / 1_000)  # the last segments close and are proven
             while not self.is_settled():  # noqa: ASYNC110 - virtual time, and many owners of it
                 await trio.sleep(1.0)
 
@@ -352,16 +398,9 @@ class Federation:
         hub = self.houses[0].site
         for house in self.houses[1:]:
             compare(hub, house.site)
-        for house in self.houses:
-            with house.site.ports.engine.snapshot() as reader:
-                assert check.check(house.site.core, reader) == []
+        invariants.all_hold(house.site for house in self.houses)
         for (_login, conv), names in self.sent.items():
-            known = hub.core.conversations.get(conv)
-            assert known is not None
-            with hub.ports.engine.snapshot() as reader:
-                rows = timeline.entries(reader, known.pseudonym, [(0, hlc.LIMIT)], 0, hlc.LIMIT)
-                shown = [entry.id.pack() for entry in rows]
-            assert [name for name in shown if name in set(names)] == names
+            invariants.acknowledged_stands_in_order(hub, conv, names)
 
 
 _ACTS = (
@@ -374,5 +413,6 @@ _ACTS = (
     (Federation._heal, 4),
     (Federation._wait, 2),
     (Federation._crash, 1),
+    (Federation._set_clock, 1),
 )
 """What happens, and how often compared with the rest."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -84,9 +85,11 @@ def test_an_invitation_shows_its_secret_to_no_log() -> None:
 # --- applications -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("token", [b"", TOKEN])
-def test_an_application_is_read_as_it_was_signed(token: bytes) -> None:
-    application = Application(PIN, PUBLIC, token)
+@pytest.mark.parametrize(
+    "rest", [(), (TOKEN,), (TOKEN, "north.example:8443"), (TOKEN, "[fd00::1]:443", b"c" * 32)]
+)
+def test_an_application_is_read_as_it_was_signed(rest: tuple[Any, ...]) -> None:
+    application = Application(PIN, PUBLIC, *rest)
     assert enrolment.read_application(enrolment.write_application(application, KEY)) == application
 
 
@@ -96,12 +99,13 @@ def test_an_application_signed_with_another_key_is_refused() -> None:
     assert code(enrolment.read_application, data) == "request.invalid"
 
 
-@pytest.mark.parametrize("place", range(5))
+@pytest.mark.parametrize("place", range(7))
 def test_the_signature_covers_every_field(place: int) -> None:
-    fields = canonical.decode(enrolment.write_application(Application(PIN, PUBLIC, TOKEN), KEY))
+    application = Application(PIN, PUBLIC, TOKEN, "north.example:443", b"c" * 32)
+    fields = canonical.decode(enrolment.write_application(application, KEY))
     other = fields[place]
     assert isinstance(other, str | bytes)
-    fields[place] = other[:-1] + (b"!" if isinstance(other, bytes) else "!")  # type: ignore[operator]
+    fields[place] = other[:-1] + (b"!" if isinstance(other, bytes) else "4")  # type: ignore[operator]
     assert code(enrolment.read_application, canonical.encode(fields)) == "request.invalid"
 
 
@@ -111,6 +115,8 @@ def test_the_signature_covers_every_field(place: int) -> None:
         Application(PIN[1:], PUBLIC, TOKEN),
         Application(PIN, PUBLIC, TOKEN[1:]),
         Application(PIN, PUBLIC, TOKEN + b"t"),
+        Application(PIN, PUBLIC, TOKEN, "not an address", b"c" * 32),
+        Application(PIN, PUBLIC, TOKEN, "north:443", b"c" * 31),
     ],
 )
 def test_lengths_are_checked_before_anything_is_believed(application: Application) -> None:

@@ -1,14 +1,15 @@
-"""A terminal forgets what was typed when it is told to."""
+"""A terminal forgets what was typed when it is told to, and needs no readline."""
 
 from __future__ import annotations
 
 import builtins
 import readline
+import sys
 from collections.abc import Iterator
 
 import pytest
 
-from cli.chat.terminal import Terminal
+from cli.chat.terminal import PROMPT, Terminal
 
 
 @pytest.fixture
@@ -39,3 +40,12 @@ def test_lines_that_were_typed_are_forgotten_before_the_next_is_read(
     readline.add_history("more")
     terminal._read()
     assert found == [1, 0, 1]
+
+
+def test_a_machine_without_readline_reads_lines_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "readline", None)
+    monkeypatch.setattr(builtins, "input", lambda prompt: prompt)
+    terminal = Terminal()
+    terminal.is_interactive = True
+    terminal.forget()
+    assert terminal._read() == PROMPT

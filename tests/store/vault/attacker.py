@@ -19,7 +19,14 @@ from store.vault.forest import FAN_OUT, TOP, NodeId, SlotId, child_key
 from store.vault.slots import RootSlots
 from store.vault.suites import suite_of, unseal
 from store.vault.vault import _PLACE
-from tests.store.vault.harness import CONTEXT, PRESENT, Store, part_key
+from tests.store.vault.harness import (
+    CONTEXT,
+    PART_ROW,
+    PART_TABLE,
+    PRESENT,
+    Store,
+    part_key,
+)
 
 Versions = dict[bytes, set[bytes]]
 
@@ -77,6 +84,12 @@ class Attacker:
         values = self._versions.get(part_key(locator), set())
         sealings = [value[1:] for value in values if value[:1] == PRESENT]
         return {text for sealed in sealings for text in self.open(locator, sealed, CONTEXT)}
+
+    def everything(self) -> set[bytes]:
+        """Return what opens of all parts that were ever written, lost batches included."""
+        keys = [key for key in self._versions if key[0] == PART_TABLE]
+        places = [Locator(*PART_ROW.unpack(key)[1:]) for key in keys]
+        return {text for place in places for text in self.texts(place)}
 
     def index_seeds(self, stream: int, epoch: int) -> set[bytes]:
         """Return the seeds of an epoch's index keys."""

@@ -139,6 +139,11 @@ class Store:
             ]
         )
 
+    def close_epochs(self) -> None:
+        """Close every open epoch in a batch of its own, as a stop in good order does."""
+        with self.transaction() as txn:
+            self.vault.close_epochs(txn)
+
     def destroy(self, txn: Txn, locators: Iterable[Locator]) -> None:
         """Be a command that dooms parts and marks their rows."""
         found = list(locators)
@@ -180,6 +185,12 @@ class Store:
         self.vault.recover(self.engine, self.token)
         self._start_writer()
 
+    def abandon_lost(self) -> None:
+        """Do what a start does after recovery: let nothing of a lost batch open any more."""
+        self.vault.abandon_lost(self.engine, self.token)
+        while self.run(self.vault.cut_lost)[0]:
+            pass
+
     def probe(self, probe: Probe | None) -> None:
         """Let one probe see every step of both devices."""
         assert isinstance(self.disk, MemoryDisk)
@@ -207,6 +218,7 @@ class Store:
             ManualClock(),
             self._deliver,
             begin_switch=self.vault.begin_switch,
+            abandon_lost=self.vault.abandon_lost,
             failed=self.failures.append,
             token=self.token,
         )

@@ -34,11 +34,11 @@ def transaction(store: Store) -> Iterator[Txn]:
         yield Txn(snapshot)
 
 
-def filled(streams: int, classes: int = 1) -> Store:
-    """Make a store with one part in each of some streams."""
+def filled(streams: int, classes: int = 1, parts: int = 1) -> Store:
+    """Make a store with some parts in each of some streams."""
     store = Store()
     with store.transaction() as txn:
-        for stream in range(1, streams + 1):
+        for stream in list(range(1, streams + 1)) * parts:
             store.vault.seal(txn, stream, STANDARD + stream % classes, b"", CONTEXT, 0)
     return store
 
@@ -46,6 +46,11 @@ def filled(streams: int, classes: int = 1) -> Store:
 def marks(store: Store) -> Doomed:
     assert store.vault._doomed is not None
     return store.vault._doomed[1]
+
+
+def written(txn: Txn) -> int:
+    """Return the bytes of all rows in a transaction."""
+    return sum(len(key) + len(value or b"") for key, value in txn.writes.items())
 
 
 def switch_bytes(txn: Txn) -> int:
@@ -67,12 +72,15 @@ parts_of = st.one_of(
 @given(
     st.lists(st.dictionaries(st.integers(1, 4), parts_of, min_size=1), min_size=1, max_size=4),
     st.sets(st.integers(1, 6)),
+    st.booleans(),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_a_switch_writes_no_more_than_was_reserved(
-    orders: list[dict[int, set[int]]], whole: set[int]
+    orders: list[dict[int, set[int]]], whole: set[int], is_closed: bool
 ) -> None:
     store = filled(6, classes=3)
+    if is_closed:
+        store.close_epochs()
     for order in orders:
         with store.engine.snapshot() as snapshot:
             txn = Txn(snapshot)
@@ -80,15 +88,15 @@ def test_a_switch_writes_no_more_than_was_reserved(
                 half = sorted(indices)[::2]
                 store.vault.doom(txn, [Locator(stream, 0, index) for index in half])
                 store.vault.doom(txn, [Locator(stream, 0, index) for index in indices])
-            store.vault.doom_epochs(txn, [(stream, 0) for stream in whole])
-            reserved = txn.bytes_written
-            assert reserved == marks(store).reserved_bytes
+            store.vault.doom(txn, [Locator(stream, 0, 0) for stream in whole])
+            reserved = marks(store).reserved_bytes
+            assert reserved == txn.bytes_written - written(txn)
             switch = store.vault.begin_switch(txn)
         if switch is None:
             assert reserved == 0  # all of it was gone before
             continue
         assert 0 < switch_bytes(txn) <= reserved
-        assert txn.bytes_written == sum(len(k) + len(v or b"") for k, v in txn.writes.items())
+        assert txn.bytes_written == written(txn)
         switch.write()
         store.engine.batch(txn.writes, store.token)
         switch.finish(store.engine)
@@ -137,14 +145,15 @@ class TestLimits:
     def test_whole_epochs(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("store.vault.doomed.EMPTIED_PER_SWITCH", 3)
         store = filled(5)
+        store.close_epochs()
         with transaction(store) as txn:
             with pytest.raises(LimitError) as caught:
-                store.vault.doom_epochs(txn, [(stream, 0) for stream in range(1, 6)])
+                store.vault.doom(txn, [Locator(stream, 0, 0) for stream in range(1, 6)])
             assert caught.type is LimitError
-            store.vault.doom_epochs(txn, [(stream, 0) for stream in range(1, 4)])
+            store.vault.doom(txn, [Locator(stream, 0, 0) for stream in range(1, 4)])
             with pytest.raises(BatchFullError):
-                store.vault.doom_epochs(txn, [(4, 0)])
-            store.vault.doom_epochs(txn, [(1, 0)])
+                store.vault.doom(txn, [Locator(4, 0, 0)])
+            store.vault.doom(txn, [Locator(1, 0, 0)])
             assert set(marks(store).emptied) == {(1, 0), (2, 0), (3, 0)}
 
     def test_bytes(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +165,7 @@ class TestLimits:
             with pytest.raises(BatchFullError):
                 store.vault.doom(txn, [Locator(1, 0, index) for index in range(9)])
             with pytest.raises(BatchFullError):
-                store.vault.doom_epochs(txn, [(stream, 0) for stream in range(1, 40)] * 40)
+                store.vault.doom(txn, [Locator(stream, 0, 0) for stream in range(1, 40)])
 
     def test_a_command_crowded_out_by_an_earlier_one_has_the_next_batch(
         self, monkeypatch: pytest.MonkeyPatch
@@ -186,48 +195,57 @@ class TestLimits:
         assert store.vault.generation == 2
 
 
+PARTS = 6
+
 steps = st.lists(
     st.tuples(
         st.dictionaries(
-            st.integers(1, 4), st.sets(st.integers(0, 5), min_size=1), min_size=1, max_size=3
+            st.integers(1, 4),
+            st.one_of(st.just(set(range(PARTS))), st.sets(st.integers(0, PARTS - 1), min_size=1)),
+            min_size=1,
+            max_size=3,
         ),
-        st.sets(st.integers(1, 4), max_size=1),
         st.booleans(),
     ),
     max_size=8,
 )
 
 
-@given(steps)
+@given(steps, st.booleans())
 @settings(deadline=None)
 def test_marks_and_rollbacks_in_any_order_leave_what_was_kept(
-    plan: list[tuple[dict[int, set[int]], set[int], bool]],
+    plan: list[tuple[dict[int, set[int]], bool]], is_closed: bool
 ) -> None:
-    store = filled(4)
+    store = filled(4, parts=PARTS)
+    if is_closed:
+        store.close_epochs()
     punctured: dict[tuple[int, int], set[int]] = {}
     emptied: set[tuple[int, int]] = set()
     with transaction(store) as txn:
-        for parts, whole, is_kept in plan:
+        for parts, is_kept in plan:
             mark = txn.savepoint()
-            before = txn.bytes_written
+            before = dict(txn.writes), txn.bytes_written
             locators = [Locator(s, 0, index) for s, found in parts.items() for index in found]
             store.vault.doom(txn, locators)
-            store.vault.doom_epochs(txn, [(stream, 0) for stream in whole])
             if not is_kept:
                 txn.rollback(mark)
-                assert txn.bytes_written == before
+                assert (dict(txn.writes), txn.bytes_written) == before
                 continue
             for stream, found in parts.items():
-                if (stream, 0) not in emptied:
-                    punctured[stream, 0] = punctured.get((stream, 0), set()) | found
-            emptied |= {(stream, 0) for stream in whole}
+                name = (stream, 0)
+                if is_closed and len(found) == PARTS and name not in punctured:
+                    emptied.add(name)
+                elif name not in emptied:
+                    punctured[name] = punctured.get(name, set()) | found
         if store.vault._doomed is not None:
             doomed = marks(store)
-            found_marks = {name: each.removed for name, each in doomed.punctured.items()}
-            live = {name: parts for name, parts in punctured.items() if name not in emptied}
-            assert {n: p for n, p in found_marks.items() if n not in emptied} == live
+            assert {name: each.removed for name, each in doomed.punctured.items()} == punctured
+            assert {each.end for each in doomed.punctured.values()} <= {
+                PARTS if is_closed else EPOCH_PARTS
+            }
             assert set(doomed.emptied) == emptied
-            assert doomed.reserved_bytes == txn.bytes_written == reserved_at_once(store, doomed)
+            assert doomed.reserved_bytes == txn.bytes_written - written(txn)
+            assert doomed.reserved_bytes == reserved_at_once(store, doomed)
             txn.rollback(0)
             assert doomed.is_empty
             assert txn.bytes_written == 0
@@ -237,10 +255,10 @@ def reserved_at_once(store: Store, found: Doomed) -> int:
     """Return what the same marks reserve in a transaction in which nothing was rolled back."""
     with transaction(store) as txn:
         again = Doomed()
-        root = store.vault._root()
-        removed = {name: set(each.removed) for name, each in found.punctured.items()}
-        again.add_parts(txn, root, removed)
-        again.add_epochs(txn, root, found.emptied)
+        root, punctured = store.vault._root(), found.punctured.items()
+        again.add_parts(txn, root, {name: {min(each.removed)} for name, each in punctured})
+        again.add_parts(txn, root, {name: set(each.removed) for name, each in punctured})
+        again.add_parts(txn, root, {name: set(range(PARTS)) for name in found.emptied})
         return again.reserved_bytes
 
 
@@ -265,11 +283,12 @@ class WeakTxn(Txn):
 def test_marks_and_switch_do_not_keep_their_transaction() -> None:
     """In a cycle it would keep one of the engine's few snapshots."""
     store = Store()
+    others = store.kept(1, stream=8)
+    store.close_epochs()
     parts = store.kept(2)
     txn = WeakTxn(store.engine.snapshot())
     watched = weakref.ref(txn)
-    store.vault.doom(txn, parts[:1])
-    store.vault.doom_epochs(txn, [(7, 0)])
+    store.vault.doom(txn, [*parts[:1], *others])
     switch = store.vault.begin_switch(txn)
     gc.disable()
     del txn

@@ -61,6 +61,15 @@ def test_punctures_keep_exactly_the_survivors(first: set[int], second: set[int])
             assert ggm.part_key(PRF, cover, index) == ggm.part_key(PRF, BIRTH, index)
 
 
+@given(removals, removals, st.integers(0, EPOCH_PARTS))
+def test_cutting_is_removing_everything_from_there_on(
+    first: set[int], removed: set[int], end: int
+) -> None:
+    cover = ggm.puncture(PRF, BIRTH, first)
+    naive = ggm.puncture(PRF, cover, removed | set(range(end, EPOCH_PARTS)))
+    assert ggm.puncture(PRF, cover, removed, end) == naive
+
+
 @given(removals)
 def test_a_cover_counts_its_survivors_once(removed: set[int]) -> None:
     cover = ggm.puncture(PRF, BIRTH, removed)

@@ -14,7 +14,7 @@ from store.disk import MemoryDisk
 from store.engine.memory import Medium
 from store.engine.txn import Txn
 from store.errors import EngineError, EngineFullError, IntegrityError, PartGoneError
-from store.tables import EPOCH, meta_key
+from store.tables import EPOCH, FILL, meta_key
 from store.vault import (
     Argon2Cost,
     CredentialWrap,
@@ -154,30 +154,62 @@ def test_an_epoch_that_loses_everything_keeps_its_row_and_its_serial() -> None:
     assert store.kept(1) == [Locator(7, 1, 0)]
 
 
-def test_whole_epochs_end_at_once_and_are_closed() -> None:
+def row_bytes(store: Store, stream: int) -> int:
+    with store.engine.snapshot() as snapshot:
+        return len(snapshot.get(EPOCH.key(stream, 0)) or b"")
+
+
+def test_a_closed_epoch_of_which_every_part_is_doomed_is_emptied_unopened() -> None:
     store = Store()
     parts = {stream: store.seal(b"text", stream) for stream in range(1, 200)}
-    names = [(stream, 0) for stream in range(1, 199)]
-    store.run(lambda txn: store.vault.doom_epochs(txn, names))
+    store.close_epochs()
+    with store.transaction() as txn:  # it is not even looked at
+        txn.put(EPOCH.key(5, 0), (txn.get(EPOCH.key(5, 0)) or b"")[:-1] + b"?")
+    doomed = [part for stream, (part, _) in parts.items() if stream < 199]
+    store.run(lambda txn: store.vault.doom(txn, doomed))
     assert [stream for stream, part in parts.items() if not is_gone(store, *part)] == [199]
+    assert {row_bytes(store, stream) for stream in range(1, 199)} == {epochs.HEADER_BYTES}
     assert store.vault.generation == 2
     assert store.seal(b"text", 1)[0] == Locator(1, 1, 0)
-    assert store.seal(b"text", 199)[0] == Locator(199, 0, 1)
-    store.run(lambda txn: store.vault.doom_epochs(txn, [*names, (5_000, 3)]))
+    store.run(lambda txn: store.vault.doom(txn, [*doomed, Locator(5_000, 3, 0)]))
     assert store.vault.generation == 2  # nothing was left to destroy
 
 
-def test_an_epoch_doomed_in_part_and_as_a_whole_is_emptied() -> None:
+@pytest.mark.parametrize("closed", [False, True])
+def test_the_last_part_of_a_closed_epoch_takes_its_unused_keys_along(closed: bool) -> None:
     store = Store()
-    parts = [store.seal(b"%d" % n) for n in range(3)]
+    parts = store.kept(5)
+    if closed:
+        store.close_epochs()
+    for part in (parts[1], parts[4], parts[0], parts[3]):
+        store.destroy_now(part)
+        assert row_bytes(store, 7) > epochs.HEADER_BYTES
+    with store.engine.snapshot() as snapshot:
+        assert store.open_kept(snapshot, parts[2]) == b"7/2"
+        unused = [store.vault.has_key(snapshot, Locator(7, 0, n)) for n in (5, 6, EPOCH_PARTS - 1)]
+    assert unused == [not closed] * 3
+    store.destroy_now(parts[2])
+    assert (row_bytes(store, 7) == epochs.HEADER_BYTES) == closed
 
-    def both(txn: Txn) -> None:
-        store.vault.doom(txn, [parts[0][0]])
-        store.vault.doom_epochs(txn, [(7, 0)])
-        store.vault.doom(txn, [parts[1][0]])
 
-    store.run(both)
-    assert all(is_gone(store, *part) for part in parts)
+def test_an_epoch_doomed_bit_by_bit_in_one_batch_is_emptied() -> None:
+    store = Store()
+    parts = store.kept(3)
+    store.close_epochs()
+    store.run(*[partial(store.destroy, locators=[part]) for part in parts])
+    assert row_bytes(store, 7) == epochs.HEADER_BYTES
+
+
+def test_a_damaged_count_of_parts_kills_none_that_is_below_it() -> None:
+    """A count that is too large only keeps keys that no part has."""
+    store = Store()
+    parts = store.kept(3)
+    store.close_epochs()
+    with store.transaction() as txn:
+        txn.put(FILL.key(1, 7, 0), b"\x00\x09")
+    store.destroy_now(*parts[:2])
+    with store.engine.snapshot() as snapshot:
+        assert store.open_kept(snapshot, parts[2]) == b"7/2"
 
 
 def test_index_keys_end_with_the_puncture() -> None:
@@ -299,15 +331,13 @@ def test_a_damaged_epoch_fails_its_command_alone() -> None:
 @pytest.mark.parametrize("whole", [False, True])
 def test_a_damaged_forest_fails_its_command_alone(whole: bool) -> None:
     store = Store()
-    parts = store.kept(1)
+    parts = store.kept(1 if whole else 2)[:1]
+    store.close_epochs()
     with store.transaction() as txn:
         txn.put(TOP.key(), (txn.get(TOP.key()) or b"")[:-1] + b"?")
 
     def doom(txn: Txn) -> None:
-        if whole:
-            store.vault.doom_epochs(txn, [(7, 0)])
-        else:
-            store.vault.doom(txn, parts)
+        store.vault.doom(txn, parts)
 
     found = store.try_run(doom, lambda txn: txn.put(b"\x11", b"1"))
     assert [type(each.error) for each in found] == [IntegrityError, type(None)]

@@ -162,7 +162,7 @@ def test_a_clock_set_back_far_closes_an_epoch_and_a_little_does_not() -> None:
 def test_closing_epochs_opens_others() -> None:
     store = Store()
     store.seal(b"text")
-    store.vault.close_epochs()
+    store.close_epochs()
     assert store.seal(b"text")[0] == Locator(7, 1, 0)
 
 

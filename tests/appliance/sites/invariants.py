@@ -1,0 +1,164 @@
+"""State what must hold at headquarters and branches once every line has been whole for a while.
+
+Each function takes sites and proves one thing; the names are those of the requirement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+
+from appliance import check
+from appliance.limits import UNREAD
+from appliance.messaging import receipts, targets, timeline, unread
+from appliance.site import Site
+from store import hlc
+from store.feeds import FEED_ROW
+from store.ids import OpId, StreamKind
+from store.oplog import Op
+from store.records import PartState
+from store.tables import FEED, SEGMENT
+
+
+def nothing_is_lost(hub: Site, branch: Site) -> None:
+    """I1: headquarters has every operation of a branch, whatever its incarnation was then."""
+    ours, theirs = hub.core.log, branch.core.log
+    with hub.ports.engine.snapshot() as here, branch.ports.engine.snapshot() as there:
+        for number, row in theirs.origins.items():
+            if not row.is_own:
+                continue
+            made = [(seq, record.skeleton) for seq, record in theirs.records(there, number)]
+            known = ours.number_of(row.origin)
+            kept = [] if known is None else ours.records(here, known)
+            assert [(seq, record.skeleton) for seq, record in kept] == made, "an operation is lost"
+
+
+def logs_are_proven(hub: Site, branch: Site) -> None:
+    """Headquarters has every statement of a branch about its log, and each one holds."""
+    ours, theirs = hub.core.log, branch.core.log
+    with hub.ports.engine.snapshot() as here, branch.ports.engine.snapshot() as there:
+        for number, row in theirs.origins.items():
+            if row.is_own:
+                closed = [value for _key, value in there.range(*SEGMENT.span(number))]
+                known = ours.number_of(row.origin)
+                assert known is not None
+                assert [value for _key, value in here.range(*SEGMENT.span(known))] == closed
+
+
+def nothing_is_there_twice(site: Site) -> None:
+    """I2: no operation has two places, and no command that was sent once had its effect twice."""
+    for places in _feeds(site):
+        assert len(places) == len(set(places)), "an operation is in a feed twice"
+    with site.ports.engine.snapshot() as reader:
+        applied = [entry.id for entry in site.core.log.replay(reader)]
+    assert len(applied) == len(set(applied)), "an operation has been applied twice"
+
+
+def acknowledged_stands_in_order(hub: Site, conv: bytes, names: list[bytes]) -> None:
+    """I1, I2, I3: what a device was told is kept stands there, once each, as it was sent."""
+    known = hub.core.conversations.get(conv)
+    assert known is not None
+    with hub.ports.engine.snapshot() as reader:
+        rows = timeline.entries(reader, known.pseudonym, [(0, hlc.LIMIT)], 0, hlc.LIMIT)
+        shown = [entry.id.pack() for entry in rows]
+    assert [name for name in shown if name in set(names)] == names
+
+
+def causes_come_first(hub: Site) -> None:
+    """I4: what an operation speaks of was applied before it, and so was its conversation."""
+    log = hub.core.log
+    with hub.ports.engine.snapshot() as reader:
+        places = {entry.id: entry.pos for entry in log.replay(reader)}
+        for entry in log.replay(reader):
+            if not isinstance(entry, Op) or entry.is_quarantined:
+                continue
+            if entry.target:
+                assert places[OpId.unpack(entry.target)] < entry.pos, "an effect without its cause"
+            known = hub.core.conversations.get(entry.stream.id)
+            if known is not None and entry.stream.kind is StreamKind.CONVERSATION:
+                direct = known.is_direct  # two sites may begin one: the later is still its
+                assert direct or known.created.pos <= entry.pos, "said before it was begun"
+
+
+def cursors_have_no_gap(site: Site) -> None:
+    """I6: whoever asks for what followed a position gets all of it, in the order of positions."""
+    with site.ports.engine.snapshot() as reader:
+        positions = [entry.pos for entry in site.core.log.replay(reader)]
+    assert positions == sorted(set(positions)), "positions do not rise"
+
+
+def unread_is_what_it_counts(site: Site) -> None:
+    """I7: unread is each message of somebody else that was heard and came after the read mark."""
+    core = site.core
+    with site.ports.engine.snapshot() as reader:
+        read = partial(core.log.read, reader)
+        for known in map(core.conversations.get, core.conversations.ids()):
+            assert known is not None
+            entries = timeline.entries(reader, known.pseudonym, [(0, hlc.LIMIT)], 0, hlc.LIMIT)
+            messages = [(entry, read(entry.origin, entry.id.seq)) for entry in entries]
+            recalled = {op.id for _, op in messages if targets.standing(reader, read, op).recalled}
+            for member in known.members.values():
+                if not core.sites.is_home(member.person):
+                    continue
+                receipt = receipts.get(reader, known.pseudonym, member.pseudonym)
+                waiting = [
+                    op
+                    for entry, op in messages
+                    if op.actor != member.person
+                    and op.id not in recalled
+                    and member.hears(entry.key)
+                    and entry.pos > receipt.read_pos
+                ]
+                log, state = core.log, core.conversations
+                counted = unread.count(reader, log, state, known, member, receipt)
+                assert counted == min(len(waiting), UNREAD), "unread is not what was not read"
+
+
+def nothing_is_out_of_scope(branch: Site) -> None:
+    """I10: a branch holds nothing of a conversation in which nobody was ever at home there."""
+    core = branch.core
+    with branch.ports.engine.snapshot() as reader:
+        for number, row in core.log.origins.items():
+            if row.is_own:
+                continue
+            for _seq, record in core.log.records(reader, number):
+                if record.body_state is not PartState.PRESENT:
+                    continue
+                stream = core.streams.stream(record.locator.stream)
+                if stream is None or stream.kind is not StreamKind.CONVERSATION:
+                    continue
+                known = core.conversations.get(stream.id)
+                assert known is not None
+                people = (*known.members, *known.former)
+                assert any(map(core.sites.is_home, people)), "a body outside the scope"
+
+
+def views_follow_the_log(site: Site) -> None:
+    """I5, for one site: what it shows is what its log says; every chain and segment verifies."""
+    with site.ports.engine.snapshot() as reader:
+        assert check.check(site.core, reader) == []
+
+
+def all_hold(sites: Iterable[Site]) -> None:
+    """Prove all of it; the first site is headquarters."""
+    hub, *branches = sites
+    for site in (hub, *branches):
+        views_follow_the_log(site)
+        nothing_is_there_twice(site)
+        cursors_have_no_gap(site)
+        unread_is_what_it_counts(site)
+    causes_come_first(hub)
+    for branch in branches:
+        nothing_is_lost(hub, branch)
+        logs_are_proven(hub, branch)
+        nothing_is_out_of_scope(branch)
+
+
+def _feeds(site: Site) -> Iterator[list[tuple[int, int]]]:
+    """Yield the places (origin number, seq) in each conversation's feed, by position."""
+    core = site.core
+    with site.ports.engine.snapshot() as reader:
+        for known in map(core.conversations.get, core.conversations.ids()):
+            assert known is not None
+            rows = reader.range(*FEED.span(known.pseudonym))
+            yield [FEED_ROW.unpack(value)[:2] for _key, value in rows]

@@ -1,0 +1,164 @@
+"""Operations that are wrong, unknown, forged or too late: what headquarters makes of them.
+
+The numbers in the names are those of the table of failure cases in docs/architecture/sites.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from appliance.context import SITE
+from appliance.operations import SPECS, Kind
+from appliance.sites.link_commands import GapError, PieceError, TakePiece
+from store.ids import SITE_STREAM, OpId
+from store.oplog import Draft
+from sync.pieces import Lane, Piece
+from tests.appliance.sites.cases import (
+    begin,
+    in_conversation,
+    is_void_at,
+    new_organisation,
+    say,
+    smuggle,
+    texts,
+    verdicts,
+)
+from tests.appliance.sites.harness import BUDGET_BYTES, Organisation
+from transports.wire import schema
+
+NEWER_KIND = 60_000
+"""A kind of operation that a later build may bring."""
+
+
+@pytest.fixture
+def organisation() -> Iterator[Organisation]:
+    found = new_organisation()
+    yield found
+    found.close()
+
+
+def test_28_an_operation_of_a_newer_version_is_kept_relayed_and_ignored(
+    organisation: Organisation,
+) -> None:
+    conv = begin(organisation, "bea", "ann", "cat")
+    before = say(organisation, "bea", conv, "before")
+    draft = in_conversation(conv, NEWER_KIND, b"\x81\xa5later\x01", target=bytes(before))
+    unknown = smuggle(organisation.branches[0], draft)
+    say(organisation, "bea", conv, "after")
+    organisation.settle()
+    for place in organisation.places:
+        with place.reading() as reader:
+            found = place.core.log.find(reader, unknown.id)
+            assert found is not None
+            assert place.core.log.read(reader, *found).body == unknown.body
+    organisation.compare()
+    organisation.check()
+    assert texts(organisation.hub, "ann", conv) == ["before", "after"]
+
+
+BAD_BODY = b"\xc1"
+"""What is no body of any kind: the byte that msgpack never uses."""
+
+
+def test_29_a_poison_operation_is_quarantined_and_the_lane_moves_on(
+    organisation: Organisation,
+) -> None:
+    conv = begin(organisation, "bea", "ann")
+    say(organisation, "bea", conv, "before")
+    bad = smuggle(organisation.branches[0], in_conversation(conv, Kind.MESSAGE, BAD_BODY))
+    say(organisation, "bea", conv, "after")
+    organisation.settle()
+    assert is_void_at(organisation.hub, bad.id)
+    assert texts(organisation.hub, "ann", conv) == ["before", "after"]
+    organisation.hub.check()
+
+
+def test_29_a_quarantine_is_told_to_every_site(organisation: Organisation) -> None:
+    conv = begin(organisation, "bea", "ann")
+    bad = smuggle(organisation.branches[0], in_conversation(conv, Kind.MESSAGE, BAD_BODY))
+    organisation.settle()
+    assert is_void_at(organisation.hub, bad.id)
+    assert [(each.op, each.outcome) for each in verdicts(organisation.branches[1])] == [
+        (bad.id.pack(), "quarantined")
+    ]
+
+
+def test_30_a_flipped_bit_in_a_piece_is_refused_and_the_right_one_taken(
+    organisation: Organisation,
+) -> None:
+    conv = begin(organisation, "bea", "ann")
+    say(organisation, "bea", conv, "whole")
+    branch, hub = organisation.branches[0], organisation.hub
+    up, _down = organisation.replicas(branch)
+    piece = up.read(Lane.MESSAGES, 0, BUDGET_BYTES)
+    assert piece is not None
+    for index, entry in enumerate(piece.entries):
+        broken = entry.shipment._replace(envelope=entry.shipment.envelope[:-1])
+        entries = [*piece.entries]
+        entries[index] = entry._replace(shipment=broken)
+        with pytest.raises(PieceError):
+            hub.do(
+                SITE,
+                TakePiece(branch.node, branch.core.log.own, piece._replace(entries=tuple(entries))),
+            )
+    organisation.settle()
+    assert texts(hub, "ann", conv) == ["whole"]
+
+
+def test_31_an_actor_of_another_site_has_no_effect(organisation: Organisation) -> None:
+    conv = begin(organisation, "bea", "ann", "cat")
+    forged = in_conversation(
+        conv,
+        Kind.MESSAGE,
+        b"\x97\xa4text\xa3lie\xa0\xa6normal\xc4\x00\x90\xc4\x00",
+        actor=organisation.hub.people["ann"],
+    )
+    op = smuggle(organisation.branches[0], forged)
+    organisation.settle()
+    assert is_void_at(organisation.hub, op.id)
+    assert texts(organisation.hub, "ann", conv) == []
+
+
+@pytest.mark.parametrize("kind", [Kind.POLICY_SET, Kind.HOLD_RELEASED, Kind.VERDICT])
+def test_31_what_only_headquarters_may_say_has_no_effect_from_a_branch(
+    organisation: Organisation, kind: Kind
+) -> None:
+    spec = SPECS[kind]
+    draft = Draft(kind, spec.op_class, SITE_STREAM, spec.retention_class, body=b"\x90")
+    op = smuggle(organisation.branches[0], draft)
+    before = organisation.hub.core.disposal.policies.number
+    organisation.settle()
+    assert is_void_at(organisation.hub, op.id)
+    assert organisation.hub.core.disposal.policies.number == before
+
+
+def test_31_a_gap_in_what_a_branch_sends_is_refused(organisation: Organisation) -> None:
+    branch = organisation.branches[0]
+    with pytest.raises(GapError):
+        organisation.hub.do(
+            SITE, TakePiece(branch.node, branch.core.log.own, Piece(Lane.CONTROL, 1_000, 1_001))
+        )
+
+
+def test_31_a_branch_cannot_tell_of_another(organisation: Organisation) -> None:
+    branch, other = organisation.branches
+    with pytest.raises(PieceError):
+        organisation.hub.do(
+            SITE, TakePiece(branch.node, other.core.log.own, Piece(Lane.CONTROL, 0, 1))
+        )
+
+
+def test_18_what_a_removed_person_said_meanwhile_is_kept(organisation: Organisation) -> None:
+    conv = begin(organisation, "ann", "bea", "cat")
+    organisation.hub.by(
+        "ann", schema.Conv(1, conv, "remove", person=organisation.hub.ids("bea")[0])
+    )
+    said = say(organisation, "bea", conv, "while it was not known here")
+    organisation.settle()
+    with organisation.hub.reading() as reader:
+        assert organisation.hub.core.log.find(reader, OpId.unpack(bytes(said))) is not None
+    organisation.compare()
+    organisation.check()
+    assert "while it was not known here" in texts(organisation.hub, "ann", conv)
