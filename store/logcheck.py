@@ -26,7 +26,7 @@ from store.origins import OriginRow
 from store.records import AHEAD, LATE, QUARANTINED, Parts, PartState, Record
 from store.segments import Statement
 from store.skeleton import CHAIN_START, OpClass, Skeleton, chain, op_hash
-from store.tables import CHECKPOINT, FEED, HEAD, LEDGER, LOG, SEGMENT, TIMELINE
+from store.tables import CHECKPOINT, ESCROW, FEED, HEAD, LEDGER, LOG, SEGMENT, TIMELINE
 
 _BROKEN = (FormatError, IntegrityError, PartGoneError)
 
@@ -204,7 +204,9 @@ def _parts(
     if envelope_commit != skeleton.envelope_commit:
         yield Problem.ENVELOPE
     is_sealed = record.body_state in (PartState.PRESENT, PartState.ESCROWED)
-    if (parts.body is None) is is_sealed:
+    place = ESCROW.key(number, skeleton.id.seq)
+    is_hidden = record.body_state is PartState.ESCROWED
+    if (parts.body is None) is is_sealed or (is_hidden and reader.get(place) is None):
         yield Problem.STATE
     if not _is_committed_body(parts, skeleton):
         yield Problem.BODY

@@ -493,7 +493,7 @@ def test_every_problem_of_the_log_and_every_view_is_found_and_nothing_unknown() 
 
 def test_every_finding_has_a_fault_that_raises_it() -> None:
     families = {name for name in KINDS if name.startswith(("log.", "views."))}
-    assert set(KINDS) == {*families, *IN_PLACE, *IN_HOUSE}
+    assert set(KINDS) == {*families, *IN_PLACE, *IN_HOUSE, *AT_BRANCHES}
 
 
 def test_a_root_that_is_there_twice_is_a_leftover(place: Place) -> None:

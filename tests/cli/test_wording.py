@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.disposal.decide_slices import EXPIRY, ORDERED, RECALL
+from appliance.disposal.decide_slices import EXPIRY, HEADQUARTERS, ORDERED, RECALL
 from appliance.policy import approvals
 from appliance.policy.decision import Because, Outcome
 from cli import wording
@@ -56,7 +56,7 @@ def test_there_are_words_for_everything_that_can_be_said() -> None:
     assert set(wording.REQUEST_STATES) == {*approvals.State, "ready"}
     assert set(wording.OUTCOMES) == set(Outcome)
     assert set(wording.REASONS) == set(Because)
-    assert set(wording.CAUSES) == {EXPIRY, RECALL, *ORDERED.values(), "decommission"}
+    assert set(wording.CAUSES) == {EXPIRY, RECALL, HEADQUARTERS, *ORDERED.values(), "decommission"}
 
 
 def test_what_is_not_known_is_shown_as_it_is() -> None:
