@@ -29,7 +29,14 @@ from appliance.operations import (
     decode,
 )
 from appliance.sites import history, merge, pending, upstream
-from appliance.sites.link_commands import GapError, NoteHistory, PieceError, Taken, TakePiece
+from appliance.sites.link_commands import (
+    GapError,
+    NoteHistory,
+    PieceError,
+    TakeIncarnation,
+    Taken,
+    TakePiece,
+)
 from appliance.sites.merge import Side
 from appliance.sites.reach import REACH, is_only_kept, lane, may_come_from_branch
 from store import cursors, hlc, shipping
@@ -130,7 +137,9 @@ class _Intake:
         except IndexError:
             raise PieceError("an operation of an origin that is not named") from None
         number = self.origin_number(origin)
-        if self.core.log.is_own(number):
+        if self.core.log.is_own(number):  # of an earlier incarnation
+            if self.piece.lane is Lane.CONTROL:
+                pending.confirm_upto(self.ctx.txn, number, entry.shipment.seq)
             return
         shipment = entry.shipment
         envelope = shipping.envelope_of(shipment)
@@ -413,7 +422,17 @@ def _body(envelope: Envelope, shipment: Shipment) -> BodyStruct | None:
         raise FormatError("a body that is none of its kind") from None
 
 
+def take_incarnation(core: Core, ctx: Context, command: TakeIncarnation) -> None:
+    """Decide ``TakeIncarnation``, by the site alone; nothing is done when it has another."""
+    if not ctx.actor.is_site:
+        raise refuse("permission.denied")
+    if core.log.own.incarnation == command.instead_of:
+        core.log.renew(ctx.txn)
+        core.succeed(ctx.txn, command.reason, ctx.now)
+
+
 DECISIONS: Final[dict[type, Callable[[Any, Context, Any], Any]]] = {
     TakePiece: take,
     NoteHistory: note_history,
+    TakeIncarnation: take_incarnation,
 }

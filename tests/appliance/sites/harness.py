@@ -28,6 +28,7 @@ from appliance.site import Site
 from appliance.sites.link_commands import NoteHistory, TakePiece
 from appliance.sites.replica import BranchReplica, HeadquartersReplica
 from appliance.sites.scope import Scope
+from appliance.sites.turn import AgainError
 from store import cursors, hlc
 from store.engine.txn import Txn
 from store.ids import SITE_STREAM, Stream, StreamKind
@@ -109,7 +110,10 @@ class Organisation:
 
         up = BranchReplica(branch.core, branch.site.ports.engine, execute, self.hub.node)
         down = HeadquartersReplica(self.hub.core, self.hub.site.ports.engine, execute, branch.node)
-        up.begin(down.standing())
+        try:
+            up.begin(down.standing())
+        except AgainError:  # an earlier incarnation is sent first
+            up.begin(down.standing())
         down.begin(up.standing())
         return up, down
 
@@ -118,6 +122,8 @@ class Organisation:
     ) -> bool:
         """Carry one piece of a lane; tell whether there was one."""
         up, down = self.replicas(branch)
+        if not is_up and up.standing().origin != branch.core.log.own:
+            return False  # nothing is taken until the present incarnation is sent
         source, (sender, receiver) = (
             (up, (branch, self.hub))
             if is_up
@@ -127,16 +133,14 @@ class Organisation:
             )
         )
         with receiver.reading() as reader:
-            number = cursors.PEER
+            number: int | None = cursors.PEER
             if is_up:
-                origins = receiver.core.log.origins.items()
-                own = [n for n, row in origins if row.origin == sender.core.log.own]
-                number = own[0] if own else -1
-            after = 0 if number < 0 else cursors.get(reader, number, lane)
+                number = receiver.core.log.number_of(up.standing().origin)
+            after = 0 if number is None else cursors.get(reader, number, lane)
         piece = source.read(lane, after, budget_bytes)
         if piece is None:
             return False
-        receiver.do(SITE, TakePiece(sender.node, sender.core.log.own, piece))
+        receiver.do(SITE, TakePiece(sender.node, source.standing().origin, piece))
         return True
 
     def recollect(self, branch: Place) -> bool:
