@@ -29,7 +29,7 @@ from appliance.sites.link_commands import NoteHistory, TakePiece
 from appliance.sites.replica import BranchReplica, HeadquartersReplica
 from appliance.sites.scope import Scope
 from appliance.sites.turn import AgainError
-from store import cursors, hlc
+from store import hlc
 from store.engine.txn import Txn
 from store.ids import SITE_STREAM, Stream, StreamKind
 from store.oplog import Draft
@@ -132,11 +132,8 @@ class Organisation:
                 (self.hub, branch),
             )
         )
-        with receiver.reading() as reader:
-            number: int | None = cursors.PEER
-            if is_up:
-                number = receiver.core.log.number_of(up.standing().origin)
-            after = 0 if number is None else cursors.get(reader, number, lane)
+        told = (down if is_up else up).standing()  # the receiver's
+        after = told.cursors[lane] if told.peer == source.standing().origin else 0
         piece = source.read(lane, after, budget_bytes)
         if piece is None:
             return False

@@ -13,7 +13,10 @@ import trio
 import trio.testing
 
 from appliance.context import SITE
+from appliance.site import Site
 from appliance.sites.link_commands import TakeIncarnation
+from store.vault import NoWrap
+from tests.appliance.messaging.harness import _raise
 from tests.appliance.sites import invariants
 from tests.appliance.sites.cases import begin, new_organisation, say, texts
 from tests.appliance.sites.federation import Federation
@@ -128,3 +131,24 @@ async def _roll_back(federation: Federation) -> None:
 def test_07_a_silent_rollback_is_fenced_and_the_branch_goes_on_under_a_new_incarnation() -> None:
     federation = Federation(7, 2, PEOPLE)
     trio.run(_roll_back, federation, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+def test_06_headquarters_restored_from_an_old_backup_is_sent_again_what_it_lost(
+    organisation: Organisation,
+) -> None:
+    conv = begin(organisation, "bea", "ann")
+    hub = organisation.hub
+    say(organisation, "bea", conv, "in the backup")
+    organisation.settle()
+    kept = hub.medium.copied()
+    say(organisation, "bea", conv, "after the backup")
+    organisation.settle()
+    hub.site.close()
+    hub.medium = kept
+    hub.site = Site.open(hub._ports(), NoWrap())
+    hub.site.attach(hub._deliver, _raise)
+    hub.do(SITE, TakeIncarnation(hub.core.log.own.incarnation, "restored"))
+    assert texts(hub, "ann", conv) == ["in the backup"]
+    organisation.settle()
+    assert texts(hub, "ann", conv) == ["in the backup", "after the backup"]
+    prove(organisation)
