@@ -63,10 +63,15 @@ def brings_news(known: Record, shipment: Shipment) -> bool:
     return False
 
 
-def is_ahead(envelope: Envelope, shipment: Shipment, now_ms: int) -> bool:
-    """Tell whether the operation's timeline key is not to be believed."""
+def is_ahead(envelope: Envelope, arrival: Arrival) -> bool:
+    """Tell whether the operation's timeline key is not to be believed.
+
+    Headquarters, to which the whole log comes, judges by its clock; all others follow it.
+    """
+    if arrival.origin.is_partial:
+        return arrival.shipment.is_ahead
     key = hlc.key(envelope.t, envelope.floor)
-    return shipment.is_ahead or hlc.millis(key) > now_ms + CLOCK_AHEAD_MS
+    return arrival.shipment.is_ahead or hlc.millis(key) > arrival.now_ms + CLOCK_AHEAD_MS
 
 
 def log_bare(txn: Txn, arrival: Arrival) -> Remnant:
@@ -153,7 +158,7 @@ def _flags(arrival: Arrival, envelope: Envelope | None = None) -> int:
     if envelope is None:
         return flags
     shipment = arrival.shipment
-    if is_ahead(envelope, shipment, arrival.now_ms):
+    if is_ahead(envelope, arrival):
         flags |= records.AHEAD
     if ops.is_in_timeline(
         shipment.stream,

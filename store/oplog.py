@@ -475,10 +475,10 @@ class OpLog(LogReader):
 
     def _observe(self, txn: Txn, arrival: Arrival, envelope: Envelope | None) -> None:
         """Take the arrival's position, and its time as far as that is believed."""
-        tip, now_ms = self._tip, arrival.now_ms
+        tip = self._tip
         t = tip.t
-        if envelope and not arrivals.is_ahead(envelope, arrival.shipment, now_ms):
-            t = hlc.observe(t, envelope.t, now_ms)
+        if envelope and not arrivals.is_ahead(envelope, arrival):
+            t = hlc.observe(t, envelope.t, arrival.now_ms)
         txn.on_rollback(partial(self._undo, tip, self._open, len(self._open.hashes)))
         self._tip = tip._replace(t=t, pos=max(tip.pos, arrival.pos))
 

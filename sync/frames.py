@@ -60,20 +60,23 @@ class Stand(_Frame, frozen=True):
     peer_node: _MaybeId
     peer_incarnation: Number
     cursors: _Cursors
+    held: Number = 0
+    held_chain: Annotated[bytes, Meta(max_length=32)] = b""
 
     @classmethod
     def of(cls, standing: Standing) -> Stand:
         """Return the form that travels."""
         origin, peer = standing.origin, standing.peer
         cursors = list(standing.cursors)
-        return cls(*origin, standing.seq, standing.chain, *peer, cursors)
+        held = standing.held, standing.held_chain
+        return cls(*origin, standing.seq, standing.chain, *peer, cursors, *held)
 
     def standing(self) -> Standing:
         """Return what the replica understands; cursors of lanes to come are left out."""
         cursors = Cursors(*self.cursors[: len(NUMBERED)])
         origin = Origin(self.node, self.incarnation)
         peer = Origin(self.peer_node, self.peer_incarnation)
-        return Standing(origin, self.seq, self.chain, peer, cursors)
+        return Standing(origin, self.seq, self.chain, peer, cursors, self.held, self.held_chain)
 
 
 class Hello(_Frame, frozen=True):

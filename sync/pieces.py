@@ -87,7 +87,8 @@ class Standing(NamedTuple):
 
     ``origin`` and ``seq`` are its own log's, ``chain`` the hash chain there. ``peer`` is the
     origin of the other side whose numbers ``cursors`` count, node empty before the first time.
-    ``applied`` tells what of the other's numbers is durable here.
+    ``held`` is up to which number headquarters has the branch's log whole, ``held_chain`` the
+    hash chain there; 0 and empty where nothing is.
     """
 
     origin: Origin
@@ -95,6 +96,8 @@ class Standing(NamedTuple):
     chain: bytes
     peer: Origin
     cursors: Cursors
+    held: int = 0
+    held_chain: bytes = b""
 
 
 class Replica(Protocol):

@@ -35,7 +35,14 @@ from appliance.operations import (
     decode,
 )
 from appliance.sites import history, merge, pending, upstream
-from appliance.sites.link_commands import GapError, NoteHistory, PieceError, Taken, TakePiece
+from appliance.sites.link_commands import (
+    GapError,
+    NoteHistory,
+    PieceError,
+    TakeIncarnation,
+    Taken,
+    TakePiece,
+)
 from appliance.sites.merge import Side
 from appliance.sites.reach import REACH, is_only_kept, lane, may_come_from_branch
 from store import cursors, destruction, hlc, shipping
@@ -141,8 +148,11 @@ class _Intake:
         except IndexError:
             raise PieceError("an operation of an origin that is not named") from None
         number = self.origin_number(origin)
+        is_earlier = self.core.log.is_own(number)
+        if is_earlier and self.piece.lane is Lane.CONTROL:  # of an earlier incarnation
+            pending.confirm_upto(self.ctx.txn, number, entry.shipment.seq)
         shipment = entry.shipment
-        if self.core.log.is_own(number):
+        if is_earlier:
             self._refill(number, shipment)
             return
         envelope = shipping.envelope_of(shipment)
@@ -477,7 +487,17 @@ def _body(envelope: Envelope, shipment: Shipment) -> BodyStruct | None:
         raise FormatError("a body that is none of its kind") from None
 
 
+def take_incarnation(core: Core, ctx: Context, command: TakeIncarnation) -> None:
+    """Decide ``TakeIncarnation``, by the site alone; nothing is done when it has another."""
+    if not ctx.actor.is_site:
+        raise refuse("permission.denied")
+    if core.log.own.incarnation == command.instead_of:
+        core.log.renew(ctx.txn)
+        core.succeed(ctx.txn, command.reason, ctx.now)
+
+
 DECISIONS: Final[dict[type, Callable[[Any, Context, Any], Any]]] = {
     TakePiece: take,
     NoteHistory: note_history,
+    TakeIncarnation: take_incarnation,
 }

@@ -48,6 +48,14 @@ class NoteHistory:
 
 
 @dataclass(frozen=True, slots=True)
+class TakeIncarnation:
+    """Headquarters knows more, or other, of this incarnation: go on under a new one."""
+
+    instead_of: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Taken:
     """The lane's cursor once the piece is durable."""
 

@@ -16,8 +16,9 @@ from appliance.context import SITE, Actor
 from appliance.core import Core
 from appliance.sites import pending, proofs
 from appliance.sites.backlog import Backlog
-from appliance.sites.link_commands import NoteHistory
+from appliance.sites.link_commands import NoteHistory, TakeIncarnation
 from appliance.sites.replica import BranchReplica, HeadquartersReplica
+from appliance.sites.turn import AgainError, Turn
 from store.engine.contract import Engine
 from store.errors import LimitError, StoreError
 from store.ids import Origin, Stream
@@ -25,7 +26,7 @@ from store.ports import Clock, Entropy
 from store.segments import Statement, split_row
 from sync import driver, frames, session
 from sync.driver import Driver
-from sync.errors import LinkError, RejectedError
+from sync.errors import FENCING, FencedError, ForkedError, LinkError, RejectedError
 from sync.pieces import NUMBERED, Cursors, Lane
 from sync.reception import Reception
 
@@ -108,7 +109,8 @@ class Links:
         self._is_met = False
         self._questions: dict[int, Stream] = {}
         self._acknowledged: dict[Lane, int] = {}
-        """At a branch: lane -> what headquarters has of the present incarnation."""
+        """At a branch: lane -> what headquarters has of the incarnation that is sent."""
+        self._turn = Turn()
         self._unproven: dict[int, int] = {}
         """At a branch: incarnation -> from where on headquarters has asked for segments."""
         self.notes[proofs.WANTED] = self._segments_wanted
@@ -177,8 +179,9 @@ class Links:
     # --- what the link asks and tells -------------------------------------------------------------
 
     def _replica(self, node: bytes) -> BranchReplica | HeadquartersReplica:
-        kind = BranchReplica if self._core.sites.is_branch else HeadquartersReplica
-        return kind(self._core, self._engine, self._execute, node)
+        if self._core.sites.is_branch:
+            return BranchReplica(self._core, self._engine, self._execute, node, self._turn)
+        return HeadquartersReplica(self._core, self._engine, self._execute, node)
 
     def _handle(self, link: Driver, effect: session.Effect) -> None:
         node = link.session.peer_node
@@ -188,7 +191,10 @@ class Links:
             case session.Acknowledged(lane, cursor):
                 if link is self._upstream and self._backlog is not None:
                     self._acknowledged[lane] = cursor
-                    self._backlog.acknowledged(lane, cursor)
+                    if self._turn.is_last(self._core.log):
+                        self._backlog.acknowledged(lane, cursor)
+                    else:
+                        self._finish_turn(link)
                     self._prove()
                     self._changed()
             case session.Deliver(note):
@@ -197,6 +203,8 @@ class Links:
                 self._answered(have.question, have.before, have.is_end)
             case session.Ended(error):
                 self._ended(link, node, error.code)
+                if isinstance(error, FENCING):
+                    self._take_incarnation(error)
 
     def _take_note(self, link: Driver, node: bytes, note: frames.Note) -> None:
         take = self.notes.get(note.kind)
@@ -214,12 +222,14 @@ class Links:
         if self._core.sites.is_branch:
             self._upstream = link
             self._questions.clear()
-            known = up.peer.cursors if up.peer.peer == self._core.log.own else Cursors()
+            log = self._core.log
+            of_turn = up.peer.cursors if up.peer.peer == self._turn.origin(log) else Cursors()
+            self._acknowledged = dict(zip(NUMBERED, of_turn, strict=True))
+            known = of_turn if self._turn.is_last(log) else Cursors()
             self._backlog, self._is_met = Backlog(min(known)), True
             with self._engine.snapshot() as reader:
-                self._backlog.look(reader, self._core.log.head.origin)
-            self._acknowledged = dict(zip(NUMBERED, known, strict=True))
-            for lane, cursor in self._acknowledged.items():
+                self._backlog.look(reader, log.head.origin)
+            for lane, cursor in zip(NUMBERED, known, strict=True):
                 self._backlog.acknowledged(lane, cursor)
             self._ask()
         else:
@@ -243,6 +253,29 @@ class Links:
             self._unproven.clear()
         self._changed()
 
+    # --- incarnations -----------------------------------------------------------------------------
+
+    def _finish_turn(self, link: Driver) -> None:
+        """Connect again for the next incarnation, once headquarters has all of this one."""
+        log = self._core.log
+        with self._engine.snapshot() as reader:
+            last = log.prefix(reader, self._turn.of(log)).seq
+        if min(self._acknowledged.values()) >= last:
+            self._turn.finish(log)
+            link.stop(AgainError())
+
+    def _take_incarnation(self, error: FencedError | ForkedError) -> None:
+        """Go on under a new incarnation, when it is this site that went back or was copied."""
+        own = self._core.log.own
+        if not self._core.sites.is_branch or error.incarnation != own.incarnation:
+            return
+
+        async def take() -> None:
+            await self._execute(SITE, TakeIncarnation(own.incarnation, error.code))
+            self._turn.number, self._backlog = 0, None
+
+        self._spawn(take)
+
     # --- proofs -----------------------------------------------------------------------------------
 
     def _want_segments(self, branch: Origin) -> None:
@@ -262,7 +295,8 @@ class Links:
             number = core.log.number_of(Origin(core.log.node, incarnation))
             if number is None or not core.log.is_own(number):
                 continue
-            last = acknowledged if number == core.log.head.origin else MAX_SEQ
+            turn = self._turn.of(core.log)
+            last = acknowledged if number == turn else MAX_SEQ * (number < turn)
             with self._engine.snapshot() as reader:
                 rows = tuple(proofs.following(core, reader, number, first, last))
             if rows and self.note(core.sites.headquarters_node, proofs.TOLD, b"".join(rows)):

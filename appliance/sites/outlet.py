@@ -36,19 +36,21 @@ _OVERHEAD_BYTES: Final = 96
 
 
 def own_piece(
-    core: Core, reader: Reader, lane: Lane, after: int, upto: int, budget_bytes: int
+    core: Core, reader: Reader, number: int, lane: Lane, after: int, upto: int, budget_bytes: int
 ) -> Piece | None:
-    """Return what follows ``after`` of this site's own log, up to ``upto``; None: nothing does."""
+    """Return what follows ``after`` of this site's own log, up to ``upto``; None: nothing does.
+
+    ``number`` is the local one of the incarnation.
+    """
     log = core.log
-    head = log.head
     entries: list[Entry] = []
-    end, spent = min(upto, _last_seq(reader, head.origin)), 0
+    end, spent = min(upto, _last_seq(reader, number)), 0
     upto = after
-    for seq, record in log.lane(reader, head.origin, lane, after, SCANNED_ROWS):
+    for seq, record in log.lane(reader, number, lane, after, SCANNED_ROWS):
         if seq > end:
             upto = end
             break
-        shipment = log.ship(reader, head.origin, record)
+        shipment = log.ship(reader, number, record)
         if _stays(shipment):
             shipment = shipping.bare(shipment)
         entries.append(Entry(seq, 0, shipment))
@@ -60,7 +62,7 @@ def own_piece(
         upto = min(end, after + SCANNED_ROWS)
     if upto <= after:
         return None
-    return Piece(lane, after, upto, (log.own,), tuple(entries))
+    return Piece(lane, after, upto, (log.origins[number].origin,), tuple(entries))
 
 
 def scoped_piece(

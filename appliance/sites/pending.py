@@ -15,17 +15,20 @@ from sync.pieces import Lane, Own
 
 def confirm(txn: Txn, log: OpLog, run: Own) -> None:
     """Note a run of own operations that headquarters has ordered."""
-    number = log.head.origin
-    last = run.seq + run.size - 1
-    if last > cursors.get(txn, number, Lane.CONTROL):
-        cursors.put(txn, number, Lane.CONTROL, last)
+    confirm_upto(txn, log.head.origin, run.seq + run.size - 1)
+
+
+def confirm_upto(txn: Txn, number: int, seq: int) -> None:
+    """Note that headquarters has ordered an own origin's operations of lane CONTROL up to one."""
+    if seq > cursors.get(txn, number, Lane.CONTROL):
+        cursors.put(txn, number, Lane.CONTROL, seq)
 
 
 def is_pending(reader: Reader, log: OpLog, op: Op) -> bool:
     """Tell whether an operation was made here and is not confirmed yet."""
     if not log.is_own(op.origin):
         return False
-    return op.origin != log.head.origin or op.id.seq > confirmed(reader, log)
+    return op.id.seq > cursors.get(reader, op.origin, Lane.CONTROL)
 
 
 def confirmed(reader: Reader, log: OpLog) -> int:

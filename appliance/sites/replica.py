@@ -15,6 +15,7 @@ from appliance.core import Core
 from appliance.sites import history, outlet, upstream
 from appliance.sites.link_commands import GapError, PieceError, Taken, TakePiece
 from appliance.sites.scope import Scope
+from appliance.sites.turn import Turn
 from store import cursors, reading
 from store.engine.contract import Engine, Reader
 from store.ids import Origin, Stream
@@ -27,6 +28,10 @@ Execute = Callable[[Actor, Any], Awaitable[Any]]
 
 NOBODY = Origin(b"", 0)
 """The origin of a peer that has not been met."""
+
+
+NOTHING_MORE = (1 << 63) - 1
+"""A cursor beyond every number: nothing is to be sent."""
 
 
 class SiteReplica(ABC):
@@ -44,10 +49,8 @@ class SiteReplica(ABC):
     def begin(self, peer: Standing) -> None:
         """Take note of where the peer stands, as a connection begins."""
         self._peer = peer.origin
-        own = self._core.log.own
-        self._read = dict(
-            zip(NUMBERED, peer.cursors if peer.peer == own else Cursors(), strict=True)
-        )
+        is_ours = peer.peer == self.standing().origin
+        self._read = dict(zip(NUMBERED, peer.cursors if is_ours else Cursors(), strict=True))
 
     @abstractmethod
     def standing(self) -> Standing:
@@ -100,18 +103,42 @@ class SiteReplica(ABC):
 
 
 class BranchReplica(SiteReplica):
-    """At a branch: sends its own log, takes headquarters' order."""
+    """At a branch: sends its own log, one incarnation in each link; takes headquarters' order."""
+
+    def __init__(
+        self, core: Core, engine: Engine, execute: Execute, node: bytes, turn: Turn | None = None
+    ) -> None:
+        super().__init__(core, engine, execute, node)
+        self._turn = turn or Turn()
+
+    def begin(self, peer: Standing) -> None:
+        """Take note of where headquarters stands; raises ``AgainError`` for another incarnation."""
+        super().begin(peer)
+        with self._engine.snapshot() as reader:
+            self._turn.look(self._core.log, reader, peer)
 
     def standing(self) -> Standing:
-        """Return where this branch stands towards headquarters."""
+        """Return where this branch stands towards headquarters.
+
+        While an earlier incarnation is sent nothing is asked for: that is for the present one.
+        """
+        log = self._core.log
         with self._engine.snapshot() as reader:
-            peer = upstream.followed(reader)
-        return self._standing(peer or NOBODY, self._cursors(cursors.PEER))
+            peer = upstream.followed(reader) or NOBODY
+            if self._turn.is_last(log):
+                return self._standing(peer, self._cursors(cursors.PEER))
+            end = log.prefix(reader, self._turn.of(log))
+        return Standing(
+            self._turn.origin(log), *end, peer, Cursors(*[NOTHING_MORE] * len(NUMBERED))
+        )
 
     def head(self, lane: Lane) -> int:
         """Return the newest own seq."""
         del lane
-        return self._core.log.head.seq
+        if self._turn.is_last(self._core.log):
+            return self._core.log.head.seq
+        with self._engine.snapshot() as reader:
+            return self._core.log.prefix(reader, self._turn.of(self._core.log)).seq
 
     def history(self, stream: Stream, before: int, limit: int, budget_bytes: int) -> Chapter | None:
         """Return None: headquarters has everything of a branch."""
@@ -126,8 +153,8 @@ class BranchReplica(SiteReplica):
         return [(stream, before) for stream, before in named if stream is not None]
 
     def _piece(self, reader: Reader, lane: Lane, after: int, budget_bytes: int) -> Piece | None:
-        limit = self._limit(lane, self._core.log.head.seq)
-        return outlet.own_piece(self._core, reader, lane, after, limit, budget_bytes)
+        limit, number = self._limit(lane, self.head(lane)), self._turn.of(self._core.log)
+        return outlet.own_piece(self._core, reader, number, lane, after, limit, budget_bytes)
 
 
 class HeadquartersReplica(SiteReplica):
@@ -144,7 +171,10 @@ class HeadquartersReplica(SiteReplica):
         if not numbers:
             return self._standing(NOBODY, Cursors())
         newest = max(numbers)
-        return self._standing(known[newest].origin, self._cursors(newest))
+        standing = self._standing(known[newest].origin, self._cursors(newest))
+        with self._engine.snapshot() as reader:
+            end = self._core.log.prefix(reader, newest)
+        return standing._replace(held=end.seq, held_chain=end.chain if end.seq else b"")
 
     def head(self, lane: Lane) -> int:
         """Return the newest position here."""

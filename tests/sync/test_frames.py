@@ -39,7 +39,13 @@ GOLDEN = Path(__file__).parent / "golden" / "frames_1.json"
 U64 = (1 << 64) - 1
 
 STANDING = Standing(
-    Origin(b"N" * 16, U64 - 1), 4_711, bytes(range(32)), Origin(b"P" * 16, 5), Cursors(1, 2, 3, 300)
+    Origin(b"N" * 16, U64 - 1),
+    4_711,
+    bytes(range(32)),
+    Origin(b"P" * 16, 5),
+    Cursors(1, 2, 3, 300),
+    299,
+    b"H" * 32,
 )
 STAND = Stand.of(STANDING)
 

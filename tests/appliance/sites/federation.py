@@ -22,6 +22,8 @@ from appliance.operations import Kind, PersonHome
 from appliance.positions import format_pos
 from appliance.server import Appliance
 from appliance.site import Site
+from store.disk import MemoryDisk
+from store.engine.memory import Medium
 from store.ids import Stream, StreamKind
 from store.limits import SEGMENT_MS
 from store.vault import NoWrap
@@ -36,6 +38,9 @@ from transports.wire.schema import Body, Id
 
 SETTLE_SECONDS = 3_600.0
 """Virtual time in which everything must have arrived once all lines are whole."""
+
+NUMBERS_SKIPPED = 1_000
+"""Message numbers that a device leaves out."""
 
 CLOCK_WRONG_MS = 120_000
 """How far a machine's clock may be off, either way: two of them stay within the 5 minutes."""
@@ -359,6 +364,17 @@ class Federation:
         clock = self.dice.choice(self.houses).clock
         clock.offset_ms = self.dice.randrange(-CLOCK_WRONG_MS, CLOCK_WRONG_MS)
         clock.drift = self.dice.uniform(-CLOCK_DRIFT, CLOCK_DRIFT)
+
+    async def restart(self, house: House, medium: Medium, data: MemoryDisk) -> None:
+        """Stop a machine and start it on another state of its devices, as a rollback does."""
+        await self._stop(house)
+        house.world.medium, house.world.data = medium, data
+        await self._start(house)
+        self._lay_lines(self.weather)
+
+    def forget_numbers(self, login: str) -> None:
+        """Let somebody's device go on with numbers that it has not used under any incarnation."""
+        self._numbers[login] += NUMBERS_SKIPPED
 
     # --- settling ---------------------------------------------------------------------------------
 

@@ -29,7 +29,8 @@ from appliance.site import Site
 from appliance.sites.link_commands import NoteHistory, TakePiece
 from appliance.sites.replica import BranchReplica, HeadquartersReplica
 from appliance.sites.scope import Scope
-from store import cursors, hlc
+from appliance.sites.turn import AgainError
+from store import hlc
 from store.engine.txn import Txn
 from store.ids import SITE_STREAM, Stream, StreamKind
 from store.oplog import Draft
@@ -113,7 +114,10 @@ class OrganisationOf(Generic[P]):
 
         up = BranchReplica(branch.core, branch.site.ports.engine, execute, self.hub.node)
         down = HeadquartersReplica(self.hub.core, self.hub.site.ports.engine, execute, branch.node)
-        up.begin(down.standing())
+        try:
+            up.begin(down.standing())
+        except AgainError:  # an earlier incarnation is sent first
+            up.begin(down.standing())
         down.begin(up.standing())
         return up, down
 
@@ -122,6 +126,8 @@ class OrganisationOf(Generic[P]):
     ) -> bool:
         """Carry one piece of a lane; tell whether there was one."""
         up, down = self.replicas(branch)
+        if not is_up and up.standing().origin != branch.core.log.own:
+            return False  # nothing is taken until the present incarnation is sent
         source, (sender, receiver) = (
             (up, (branch, self.hub))
             if is_up
@@ -130,17 +136,12 @@ class OrganisationOf(Generic[P]):
                 (self.hub, branch),
             )
         )
-        with receiver.reading() as reader:
-            number = cursors.PEER
-            if is_up:
-                origins = receiver.core.log.origins.items()
-                own = [n for n, row in origins if row.origin == sender.core.log.own]
-                number = own[0] if own else -1
-            after = 0 if number < 0 else cursors.get(reader, number, lane)
+        told = (down if is_up else up).standing()  # the receiver's
+        after = told.cursors[lane] if told.peer == source.standing().origin else 0
         piece = source.read(lane, after, budget_bytes)
         if piece is None:
             return False
-        receiver.do(SITE, TakePiece(sender.node, sender.core.log.own, piece))
+        receiver.do(SITE, TakePiece(sender.node, source.standing().origin, piece))
         return True
 
     def recollect(self, branch: P) -> bool:

@@ -8,12 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from nacl.signing import SigningKey
 
 from appliance.context import SITE
-from appliance.operations import SPECS, Kind
+from appliance.operations import SPECS, Kind, SecretSlot
 from appliance.sites.link_commands import GapError, PieceError, TakePiece
+from appliance.sites.proofs import Proven, TakeSegments
+from store.errors import EquivocationError, ForgedError
 from store.ids import SITE_STREAM, OpId
 from store.oplog import Draft
+from store.segments import FIRST_PREVIOUS, Statement, signed_bytes
 from sync.pieces import Lane, Piece
 from tests.appliance.sites.cases import (
     begin,
@@ -162,3 +166,31 @@ def test_18_what_a_removed_person_said_meanwhile_is_kept(organisation: Organisat
     organisation.compare()
     organisation.check()
     assert "while it was not known here" in texts(organisation.hub, "ann", conv)
+
+
+def test_31_a_statement_that_contradicts_what_came_is_written_down_once(
+    organisation: Organisation,
+) -> None:
+    conv = begin(organisation, "bea", "ann")
+    say(organisation, "bea", conv, "told to headquarters")
+    organisation.settle()
+    branch, hub = organisation.branches[0], organisation.hub
+    seed = branch.core.secrets[SecretSlot.SIGNING_SEED]
+    lie = Statement(branch.core.log.own, 1, 2, bytes(32), FIRST_PREVIOUS).pack()
+    row = lie + SigningKey(seed).sign(signed_bytes(lie)).signature
+    for _ in range(2):
+        proven = hub.do(SITE, TakeSegments(branch.node, (row,)))
+        assert proven == Proven(0, EquivocationError.code)
+    assert [(each.outcome, each.code) for each in verdicts(hub)] == [
+        ("refused", EquivocationError.code)
+    ]
+
+
+def test_31_a_statement_that_the_branch_did_not_sign_proves_nothing(
+    organisation: Organisation,
+) -> None:
+    branch, hub = organisation.branches[0], organisation.hub
+    lie = Statement(branch.core.log.own, 1, 2, bytes(32), FIRST_PREVIOUS).pack()
+    assert hub.do(SITE, TakeSegments(branch.node, (lie + bytes(64),))) == Proven(
+        0, ForgedError.code
+    )
