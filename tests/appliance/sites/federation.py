@@ -22,6 +22,8 @@ from appliance.operations import Kind, PersonHome
 from appliance.positions import format_pos
 from appliance.server import Appliance
 from appliance.site import Site
+from appliance.sites.leaver import LOOK_SECONDS
+from appliance.sites.leaving import outside, surviving
 from store.disk import MemoryDisk
 from store.engine.memory import Medium
 from store.ids import Stream, StreamKind
@@ -35,6 +37,9 @@ from transports.memory import MemoryNetwork
 from transports.wire import schema
 from transports.wire.errors import Refusal
 from transports.wire.schema import Body, Id
+
+ALL = 1 << 62
+"""Says that headquarters has every operation of a branch."""
 
 SETTLE_SECONDS = 3_600.0
 """Virtual time in which everything must have arrived once all lines are whole."""
@@ -385,8 +390,10 @@ class Federation:
             line.link.weather = FAIR
             line.link.heal()
         with trio.fail_after(SETTLE_SECONDS):
-            while not self.is_settled():  # noqa: ASYNC110 - virtual time, and many owners of it
-                await trio.sleep(1.0)
+            for _ in range(2):  # the second time, what left a branch has left it
+                while not self.is_settled():  # noqa: ASYNC110 - virtual time, many owners of it
+                    await trio.sleep(1.0)
+                await trio.sleep(2 * LOOK_SECONDS)
             await trio.sleep(2 * SEGMENT_MS / 1_000)  # the last segments close and are proven
             while not self.is_settled():  # noqa: ASYNC110 - virtual time, and many owners of it
                 await trio.sleep(1.0)
@@ -414,6 +421,10 @@ class Federation:
         hub = self.houses[0].site
         for house in self.houses[1:]:
             compare(hub, house.site)
+            with house.site.ports.engine.snapshot() as reader:
+                for conversation in outside(house.site.core):
+                    left = surviving(house.site.core, reader, conversation, ALL)
+                    assert left == ([], 0), "a branch holds what nobody there is in"
         invariants.all_hold(house.site for house in self.houses)
         for (_login, conv), names in self.sent.items():
             invariants.acknowledged_stands_in_order(hub, conv, names)
