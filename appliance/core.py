@@ -8,7 +8,8 @@ rebuilds the views from the log, which is how ``check`` proves that they agree.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections import ChainMap
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -89,13 +90,9 @@ DECISIONS: dict[type, Callable[[Context, Any], Any]] = {
 """Every command that can be decided, and the function that decides it."""
 
 
-_WEIGHTY: Final[dict[type, Callable[[Any, Context, Any], Any]]] = {
-    **DISPOSAL,
-    **intake.DECISIONS,
-    **proofs.DECISIONS,
-    **leaving.DECISIONS,
-    **decide_lease.WEIGHTY,
-}
+_WEIGHTY: Final[Mapping[type, Callable[[Any, Context, Any], Any]]] = ChainMap(
+    DISPOSAL, intake.DECISIONS, proofs.DECISIONS, leaving.DECISIONS, decide_lease.WEIGHTY
+)
 """Decisions that get the core itself."""
 
 

@@ -36,6 +36,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "server.started": "The server serves.",
     "server.stopped": "The server has stopped in good order.",
     "site.ended": "The site was decommissioned: its keys are gone.",
+    "site.poison": "An operation of another site could not be applied; it is kept without effect.",
     "site.not_renewed": "A branch's certificate could not be renewed; it is tried again.",
     "site.refused": "A machine that asked to be let in as a branch was refused.",
     "site.renewed": "A branch has its next certificate from headquarters.",

@@ -59,7 +59,7 @@ class Office:
             switch = vault.begin_switch(txn)
             assert switch is not None
             switch.write()
-            engine.batch(txn.writes, engine.acquire())
+            engine.batch(txn.writes, self.site.token)
             switch.finish(engine)
         self.site.close()
         self.site = Site.open(data_ports(self.data, self.keys, MAP_BYTES), self.wrap)

@@ -19,7 +19,10 @@ import sys
 sys.path.insert(0, {root!r})
 import appliance.version
 from store import schema
-appliance.version.program_version = lambda: {version!r}
+from msgspec.structs import replace
+origin = replace(appliance.version.origin(), version={version!r})
+appliance.version.origin = lambda: origin
+appliance.version.program_version = lambda: origin.version
 appliance.version.RELEASE = {release}
 for number in range({steps}):
     schema.STEPS += (schema.Step(f"step {{number}}", lambda txn: txn.put({row!r}, b"new")),)
