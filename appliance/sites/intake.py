@@ -34,7 +34,7 @@ from appliance.operations import (
     Verdict,
     decode,
 )
-from appliance.sites import history, merge, pending, upstream
+from appliance.sites import belief, history, merge, pending, upstream
 from appliance.sites.link_commands import (
     GapError,
     NoteHistory,
@@ -371,8 +371,12 @@ class _FromBranch(_Intake):
             return True
         if not may_come_from_branch(envelope.kind):
             return True
+        if not belief.may_change(self.core, self.ctx.txn, self.node, shipment.stream):
+            return True
         if body is None:
             return False
+        if not belief.is_well_formed(envelope.kind, shipment.stream, body):
+            return True
         if self._is_of_anothers_numbers(body):
             return True
         if envelope.kind in merge.CREDENTIALS:

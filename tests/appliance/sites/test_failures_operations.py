@@ -11,11 +11,11 @@ import pytest
 from nacl.signing import SigningKey
 
 from appliance.context import SITE
-from appliance.operations import SPECS, Kind, SecretSlot
+from appliance.operations import SPECS, Kind, PersonRoles, SecretSlot, encode
 from appliance.sites.link_commands import GapError, PieceError, TakePiece
 from appliance.sites.proofs import Proven, TakeSegments
 from store.errors import EquivocationError, ForgedError
-from store.ids import SITE_STREAM, OpId
+from store.ids import SITE_STREAM, OpId, Stream, StreamKind
 from store.oplog import Draft
 from store.segments import FIRST_PREVIOUS, Statement, signed_bytes
 from sync.pieces import Lane, Piece
@@ -136,6 +136,42 @@ def test_31_what_only_headquarters_may_say_has_no_effect_from_a_branch(
     organisation.settle()
     assert is_void_at(organisation.hub, op.id)
     assert organisation.hub.core.disposal.policies.number == before
+
+
+@pytest.mark.parametrize("login", ["ann", "cat"])
+def test_31_a_branch_cannot_change_people_of_other_sites(
+    organisation: Organisation, login: str
+) -> None:
+    person = Stream(StreamKind.PERSON, organisation.hub.people[login])
+    spec = SPECS[Kind.PERSON_ROLES]
+    body = encode(PersonRoles(("administrator",)))
+    draft = Draft(Kind.PERSON_ROLES, spec.op_class, person, spec.retention_class, body=body)
+    op = smuggle(organisation.branches[0], draft)
+    organisation.settle()
+    assert is_void_at(organisation.hub, op.id)
+    known = organisation.hub.core.directory.person(person.id)
+    assert "administrator" not in known.roles
+
+
+def test_31_a_branch_is_not_heard_where_nobody_of_its_own_is(organisation: Organisation) -> None:
+    conv = begin(organisation, "ann", "cat")
+    body = b"\x97\xa4text\xa3lie\xa0\xa6normal\xc4\x00\x90\xc4\x00"
+    bea = organisation.branches[0].people["bea"]
+    op = smuggle(organisation.branches[0], in_conversation(conv, Kind.MESSAGE, body, actor=bea))
+    organisation.settle()
+    assert is_void_at(organisation.hub, op.id)
+    assert texts(organisation.hub, "ann", conv) == []
+
+
+def test_31_an_operation_in_a_stream_where_its_kind_does_not_belong_has_no_effect(
+    organisation: Organisation,
+) -> None:
+    spec = SPECS[Kind.PERSON_ROLES]
+    body = encode(PersonRoles(("administrator",)))
+    draft = Draft(Kind.PERSON_ROLES, spec.op_class, SITE_STREAM, spec.retention_class, body=body)
+    op = smuggle(organisation.branches[0], draft)
+    organisation.settle()
+    assert is_void_at(organisation.hub, op.id)
 
 
 def test_31_a_gap_in_what_a_branch_sends_is_refused(organisation: Organisation) -> None:
