@@ -50,7 +50,7 @@ def test_a_drill_beside_the_server_counts_what_would_be_lost(demo: Demo) -> None
 def test_a_drill_that_is_asked_to_end_cleans_up(demo: Demo, how: signal.Signals) -> None:
     drill = demo.strongroom.start("drill", "restore", "backups")
     assert drill.stderr is not None
-    while "rebuilding" not in (line := drill.stderr.readline()):
+    while "copying" not in (line := drill.stderr.readline()):
         assert line
     drill.send_signal(how)
     assert drill.wait(COMMAND_SECONDS) == 130
