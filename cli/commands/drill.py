@@ -82,7 +82,7 @@ def restore(data: Path | None, backups: Path | None, as_json: bool) -> None:
         if not as_json:
             note(f"  {STEPS[step]} ...")
 
-    with _ended_by_sigterm():
+    with _ended_by_signals():
         report = drill(
             place,
             _backups(backups, config.backup.directory, where),
@@ -100,13 +100,15 @@ def restore(data: Path | None, backups: Path | None, as_json: bool) -> None:
 
 
 @contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the work as Ctrl-C does, so that it cleans up."""
-    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+def _ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM end the work as Ctrl-C does, so that it cleans up; in the background too."""
+    wanted = (signal.SIGTERM, signal.SIGINT)
+    before = [signal.signal(each, signal.default_int_handler) for each in wanted]
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for each, handler in zip(wanted, before, strict=True):
+            signal.signal(each, handler)
 
 
 def _backups(given: Path | None, configured: str, data: Path) -> Path:
