@@ -43,7 +43,7 @@ from appliance.operations import (
     encode,
 )
 from appliance.policy.clock import Reading
-from appliance.sites import decide_lease, decide_sites, intake, leaving, proofs
+from appliance.sites import decide_lease, decide_sites, leaving, link_decisions, proofs
 from appliance.sites.reach import is_only_kept
 from appliance.sites.registry import Sites
 from store import cursors, feeds, heads
@@ -91,7 +91,7 @@ DECISIONS: dict[type, Callable[[Context, Any], Any]] = {
 
 
 _WEIGHTY: Final[Mapping[type, Callable[[Any, Context, Any], Any]]] = ChainMap(
-    DISPOSAL, intake.DECISIONS, proofs.DECISIONS, leaving.DECISIONS, decide_lease.WEIGHTY
+    DISPOSAL, link_decisions.DECISIONS, proofs.DECISIONS, leaving.DECISIONS, decide_lease.WEIGHTY
 )
 """Decisions that get the core itself."""
 

@@ -1,54 +1,40 @@
 """Take in what another site sent: log it, decide what has effect, let the views follow.
 
-One decision applies one piece, and moves the lane's cursor in the same transaction. So an effect
-happens once, however often a piece is sent, and a crash leaves either all of it or nothing.
+One piece is applied in one decision, which moves the lane's cursor in the same transaction. So an
+effect happens once, however often a piece is sent, and a crash leaves either all of it or nothing.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from functools import partial
 from heapq import merge as merged
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-import msgspec
-
-from appliance.context import Context, refuse
+from appliance.context import Context
 from appliance.disposal import escrow
 from appliance.disposal.gather import Group
-from appliance.disposal.limits import HOLDS_PER_SITE
-from appliance.disposal.orders import receipt_number
 from appliance.operations import (
     SPECS,
-    UNSIGNED,
     BodyStruct,
-    ConversationCreated,
-    ConversationMember,
-    DestructionReceipt,
-    HoldPlaced,
     Kind,
     Message,
-    PersonHome,
-    PersonProfile,
-    Verdict,
     decode,
 )
-from appliance.sites import belief, history, merge, pending, upstream
+from appliance.sites import pending
 from appliance.sites.link_commands import (
     GapError,
-    NoteHistory,
     PieceError,
-    TakeIncarnation,
     Taken,
-    TakePiece,
 )
 from appliance.sites.merge import Side
-from appliance.sites.reach import REACH, is_only_kept, lane, may_come_from_branch
+from appliance.sites.reach import REACH, is_only_kept, lane
 from store import cursors, destruction, hlc, shipping
 from store.envelope import Envelope
 from store.errors import FormatError, IntegrityError, PartGoneError, StoreError
-from store.ids import SITE_STREAM, OpId, Origin, Stream, StreamKind
+from store.ids import OpId, Origin, Stream, StreamKind
 from store.logreader import UnknownOpError
 from store.oplog import Entry as LogEntry
 from store.oplog import Op
@@ -63,59 +49,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("strongroom.link")
 
-_NO_KEY: Final = bytes(32)
-"""Stands for the key of another branch: headquarters is trusted to have checked it."""
-
 _OF_THE_OPERATION: Final = (FormatError, IntegrityError, UnknownOpError)
 """Errors of the store that applying one operation may cause; others are of the machine."""
 
-LOGIN_SUFFIX: Final = 6
-"""Digits of a person's id behind a login name that even its site has given twice."""
 
-
-def take(core: Core, ctx: Context, command: TakePiece) -> Taken:
-    """Decide ``TakePiece``, by the site alone.
-
-    Raises ``GapError`` for a piece that leaves something out, and ``PieceError`` for one that no
-    honest site sends; a refusal "site.unknown" for a peer that is not one of ours.
-    """
-    if not ctx.actor.is_site:
-        raise refuse("permission.denied")
-    piece = command.piece
-    try:
-        if core.sites.is_branch:
-            if command.node != core.sites.headquarters_node:
-                raise refuse("site.unknown")
-            upstream.follow(ctx.txn, command.numbered_by)
-            from_headquarters = _FromHeadquarters(core, ctx, piece)
-            if piece.lane is Lane.HISTORY:
-                return from_headquarters.take_history()
-            taken = from_headquarters.take()
-            applied = cursors.get(ctx.txn, cursors.PEER, Lane.CONTROL)
-            core.sites.set_applied(applied, ctx.txn.on_rollback)
-            return taken
-        branch = core.sites.branch_of(command.node)
-        if branch is None or not branch.is_approved:
-            raise refuse("site.unknown")
-        if piece.lane is Lane.HISTORY:
-            raise PieceError("a branch has no history to tell")
-        if command.numbered_by.node != command.node:
-            raise PieceError("a branch tells of itself alone")
-        return _FromBranch(core, ctx, piece, command.numbered_by).take()
-    except (FormatError, IntegrityError) as error:
-        raise PieceError("an operation that does not hold") from error
-
-
-def note_history(core: Core, ctx: Context, command: NoteHistory) -> None:
-    """Decide ``NoteHistory``, by the site alone."""
-    if not ctx.actor.is_site:
-        raise refuse("permission.denied")
-    known = core.streams.pseudonym(command.stream)
-    if known is not None:
-        history.got(ctx.txn, known, command.before, is_end=command.is_end)
-
-
-class _Intake:
+class Intake(ABC):
     """Takes one piece; the two directions differ in whom they believe what."""
 
     def __init__(self, core: Core, ctx: Context, piece: Piece) -> None:
@@ -137,12 +75,13 @@ class _Intake:
                 if isinstance(each, Own):
                     self.confirm(each)
                 else:
-                    self._enter(each)
+                    self.enter(each)
             cursor = piece.upto
             cursors.put(txn, self.number, piece.lane, cursor)
         return Taken(cursor)
 
-    def _enter(self, entry: Entry) -> None:
+    def enter(self, entry: Entry) -> None:
+        """Log one operation, and let it have its effect if it has one."""
         try:
             origin = self.piece.origins[entry.origin]
         except IndexError:
@@ -295,176 +234,25 @@ class _Intake:
         is_headquarters = op.id.node == self.core.sites.headquarters_node
         return Side(op.kind, self.core.body_of(op), is_headquarters)
 
+    # --- what the directions differ in ------------------------------------------------------------
+
+    @abstractmethod
+    def origin_number(self, origin: Origin) -> int:
+        """Return the local number of an origin, giving it one if need be."""
+
+    @abstractmethod
+    def confirm(self, run: Own) -> None:
+        """Note that own operations have arrived at headquarters."""
+
+    @abstractmethod
     def follow_up(self, op: Op, body: BodyStruct, number: int) -> None:
         """Do what follows from an operation that has had its effect; ``number`` is its place."""
 
-    # --- what the directions differ in ------------------------------------------------------------
-
-    def origin_number(self, origin: Origin) -> int:
-        """Return the local number of an origin, giving it one if need be."""
-        raise NotImplementedError
-
-    def confirm(self, run: Own) -> None:
-        """Note that own operations have arrived at headquarters."""
-        raise NotImplementedError
-
+    @abstractmethod
     def is_void(
         self, origin: Origin, shipment: Shipment, envelope: Envelope, body: BodyStruct | None
     ) -> bool:
         """Tell whether an operation has no effect here."""
-        raise NotImplementedError
-
-
-class _FromBranch(_Intake):
-    """Headquarters takes a branch's log, and believes of it what that branch may say."""
-
-    def __init__(self, core: Core, ctx: Context, piece: Piece, origin: Origin) -> None:
-        super().__init__(core, ctx, piece)
-        self.node = origin.node
-        if piece.origins not in ((), (origin,)) or piece.own:
-            raise PieceError("a branch tells of itself alone")
-        self.number = self.origin_number(origin)
-
-    def origin_number(self, origin: Origin) -> int:
-        known = self.core.log.number_of(origin)
-        if known is not None:
-            return known
-        branch = self.core.sites.branch_of(origin.node)
-        if branch is None:
-            raise PieceError("an operation of a site that is none of ours")
-        return self.core.log.add_origin(self.ctx.txn, origin, branch.public_key, is_whole=True)
-
-    def follow_up(self, op: Op, body: BodyStruct, number: int) -> None:
-        """Give somebody another login name when another site was first with theirs."""
-        if not isinstance(body, PersonProfile):
-            return
-        holder = self.core.directory.resolve(body.login)
-        if holder is None or holder.id == op.stream.id:
-            return
-        stream, name = op.stream, self.core.sites.name_of(self.node)
-        login = f"{body.login}@{name}"
-        if self.core.directory.resolve(login) is not None:
-            login = f"{login}-{op.stream.id.hex()[:LOGIN_SUFFIX]}"
-        corrected = msgspec.structs.replace(body, login=login, signed=UNSIGNED)
-        self.ctx.append(Kind.PERSON_PROFILE, corrected, stream=stream)
-        verdict = Verdict(op.id.pack(), "corrected", "person.exists")
-        self.ctx.append(Kind.VERDICT, verdict, stream=SITE_STREAM)
-
-    def confirm(self, run: Own) -> None:
-        raise PieceError("a branch knows no order of arrival")
-
-    def tell_of_poison(self, name: OpId, error: Exception) -> None:
-        super().tell_of_poison(name, error)
-        verdict = Verdict(name.pack(), "quarantined", "request.invalid")
-        self.ctx.append(Kind.VERDICT, verdict, stream=SITE_STREAM)
-
-    def is_void(
-        self, origin: Origin, shipment: Shipment, envelope: Envelope, body: BodyStruct | None
-    ) -> bool:
-        assert shipment.stream is not None
-        actor = envelope.actor
-        if (
-            actor
-            and self.core.sites.node_of_person(actor) != self.node
-            and not self._is_new(envelope)
-        ):
-            return True
-        if not may_come_from_branch(envelope.kind):
-            return True
-        if not belief.may_change(self.core, self.ctx.txn, self.node, shipment.stream):
-            return True
-        if body is None:
-            return False
-        if not belief.is_well_formed(envelope.kind, shipment.stream, body):
-            return True
-        if self._is_of_anothers_numbers(body):
-            return True
-        if envelope.kind in merge.CREDENTIALS:
-            person = self.core.directory.person(shipment.stream.id)
-            if person is not None and person.ended_pos > envelope.seen:
-                return True
-        holder = self._holder(envelope, shipment.stream, body)
-        if holder is None or holder.pos <= envelope.seen or holder.id.node == self.node:
-            return False
-        return merge.beats(self._side(holder), Side(envelope.kind, body, is_headquarters=False))
-
-    def _is_of_anothers_numbers(self, body: BodyStruct) -> bool:
-        """Tell whether it would change a hold, or be a receipt, of another site."""
-        branch = self.core.sites.branch_of(self.node)
-        site = 0 if branch is None else branch.site
-        if isinstance(body, HoldPlaced):
-            return body.hold // HOLDS_PER_SITE != site
-        if isinstance(body, DestructionReceipt):
-            return body.receipt != receipt_number(site, body.order)
-        return False
-
-    def _is_new(self, envelope: Envelope) -> bool:
-        """Tell whether the actor is not known here yet: their first operation is on its way."""
-        return self.core.directory.person(envelope.actor) is None
-
-
-class _FromHeadquarters(_Intake):
-    """A branch takes what headquarters has decided; its own waits for headquarters' order."""
-
-    def __init__(self, core: Core, ctx: Context, piece: Piece) -> None:
-        super().__init__(core, ctx, piece)
-        self._opening: dict[int, int] = {}
-        """The number of the newest operation of each opening, by the conversation's pseudonym."""
-
-    def origin_number(self, origin: Origin) -> int:
-        known = self.core.log.number_of(origin)
-        if known is not None:
-            return known
-        headquarters = self.core.sites.headquarters
-        is_theirs = headquarters is not None and headquarters.node == origin.node
-        key = headquarters.public_key if headquarters is not None and is_theirs else _NO_KEY
-        return self.core.log.add_origin(self.ctx.txn, origin, key, is_whole=False)
-
-    def take_history(self) -> Taken:
-        """Apply operations from before their conversation came into scope."""
-        for entry in self.piece.entries:
-            self._enter(entry)
-        return Taken(self.piece.upto)
-
-    def follow_up(self, op: Op, body: BodyStruct, number: int) -> None:
-        """Note whose history is to be asked for, when somebody at home here joins."""
-        sites = self.core.sites
-        is_first = self._is_of_opening(op, body, number)
-        if isinstance(body, ConversationMember):
-            is_joining = body.role and (body.opening or body.since in (0, op.key))
-            if is_joining and not is_first and sites.is_home(body.person):
-                history.owe(self.ctx.txn, op.pseudonym, number)
-        elif isinstance(body, PersonHome) and body.node == sites.node:
-            for each in self.core.conversations.current(op.stream.id):
-                known = self.core.conversations.get(each)
-                if known is not None:
-                    history.owe(self.ctx.txn, known.pseudonym, number)
-
-    def _is_of_opening(self, op: Op, body: BodyStruct, number: int) -> bool:
-        """Tell whether nothing can have been said in a conversation before this operation.
-
-        So it is when it follows its beginning, in this piece and with nothing in between.
-        """
-        if isinstance(body, ConversationCreated) or self._opening.get(op.pseudonym) == number - 1:
-            self._opening[op.pseudonym] = number
-            return True
-        return False
-
-    def confirm(self, run: Own) -> None:
-        pending.confirm(self.ctx.txn, self.core.log, run)
-
-    def is_void(
-        self, origin: Origin, shipment: Shipment, envelope: Envelope, body: BodyStruct | None
-    ) -> bool:
-        assert shipment.stream is not None
-        if body is None:
-            return False
-        holder = self._holder(envelope, shipment.stream, body)
-        if holder is None or not pending.is_pending(self.ctx.txn, self.core.log, holder):
-            return False
-        is_headquarters = origin.node == self.core.sites.headquarters_node
-        arriving = Side(envelope.kind, body, is_headquarters)
-        return not merge.beats(arriving, self._side(holder))
 
 
 def _lane(carried: Lane, kind: int) -> Lane:
@@ -489,19 +277,3 @@ def _body(envelope: Envelope, shipment: Shipment) -> BodyStruct | None:
         return decode(envelope.kind, shipment.body)
     except (ValueError, KeyError):
         raise FormatError("a body that is none of its kind") from None
-
-
-def take_incarnation(core: Core, ctx: Context, command: TakeIncarnation) -> None:
-    """Decide ``TakeIncarnation``, by the site alone; nothing is done when it has another."""
-    if not ctx.actor.is_site:
-        raise refuse("permission.denied")
-    if core.log.own.incarnation == command.instead_of:
-        core.log.renew(ctx.txn)
-        core.succeed(ctx.txn, command.reason, ctx.now)
-
-
-DECISIONS: Final[dict[type, Callable[[Any, Context, Any], Any]]] = {
-    TakePiece: take,
-    NoteHistory: note_history,
-    TakeIncarnation: take_incarnation,
-}
