@@ -13,10 +13,14 @@ else, so that they spoil no statistics of the compression.
 
     bits of ``shapes``, one byte for each entry
     0-1  class of the operation
-    2    quarantined
+    2    0
     3-4  envelope: 0 absent, 1 in columns, 2 as it is
     5    the body is there
     6-7  stream: 0 none, 1 the conversation of the envelope, 2 told in ``streams``
+
+    bits of ``marks``, one byte for each entry
+    0    it is in its conversation's timeline
+    1    its time is ahead of headquarters' clock
 """
 
 from __future__ import annotations
@@ -36,10 +40,10 @@ from store.limits import BODY_BYTES, CANONICAL_BYTES
 from store.shipping import Shipment
 from store.skeleton import OpClass
 from sync.errors import LimitError, MalformedError
-from sync.limits import PIECE_BYTES_MAX, PIECE_ENTRIES, PIECE_ORIGINS, STATEMENT_BYTES
+from sync.limits import PIECE_BYTES_MAX, PIECE_ENTRIES, PIECE_ORIGINS
 from sync.pieces import Entry, Lane, Own, Piece
 
-_QUARANTINED: Final = 4
+_UNUSED: Final = 4
 _SPLIT: Final = 1 << 3
 _VERBATIM: Final = 2 << 3
 _ENVELOPE: Final = 3 << 3
@@ -49,6 +53,9 @@ _STREAM: Final = 3 << 6
 _TOLD: Final = 2 << 6
 _CLASS: Final = 3
 
+_IN_TIMELINE: Final = 1
+_AHEAD: Final = 2
+
 _U64 = (1 << 64) - 1
 _SIGN = 1 << 63
 
@@ -57,7 +64,6 @@ _T = TypeVar("_T")
 _Size: TypeAlias = Annotated[int, Meta(ge=0)]
 _Numbers: TypeAlias = Annotated[list[int], Meta(max_length=PIECE_ENTRIES)]
 _Sizes: TypeAlias = Annotated[list[_Size], Meta(max_length=PIECE_ENTRIES)]
-_Statement: TypeAlias = Annotated[bytes, Meta(max_length=STATEMENT_BYTES)]
 _Origins: TypeAlias = Annotated[list[tuple[bytes, _Size]], Meta(max_length=PIECE_ORIGINS)]
 
 
@@ -69,8 +75,8 @@ class _Columns(msgspec.Struct, array_like=True):
     upto: _Size
     origins: _Origins = []
     own: Annotated[list[_Size], Meta(max_length=3 * PIECE_ENTRIES)] = []
-    statements: Annotated[list[_Statement], Meta(max_length=PIECE_ENTRIES)] = []
     shapes: bytes = b""
+    marks: bytes = b""
     numbers: _Numbers = []
     origin: _Sizes = []
     seqs: _Numbers = []
@@ -171,8 +177,8 @@ class _Splitter:
         piece, columns = self._piece, self._columns
         columns.origins = [(origin.node, origin.incarnation) for origin in piece.origins]
         columns.own = [number for own in piece.own for number in own]
-        columns.statements = list(piece.statements)
         columns.shapes = bytes([self._add(entry) for entry in piece.entries])
+        columns.marks = bytes([_marks(entry.shipment) for entry in piece.entries])
         columns.ids = b"".join(self._ids)
         columns.others = [(origin.node, origin.incarnation) for origin in self._others]
         columns.bodies = b"".join(self._bodies)
@@ -187,7 +193,7 @@ class _Splitter:
         columns.origin.append(entry.origin)
         columns.seqs.append(_difference(shipment.seq, state.seqs.get(entry.origin, 0)))
         state.seqs[entry.origin] = shipment.seq
-        shape = shipment.op_class | (_QUARANTINED if entry.is_quarantined else 0)
+        shape = int(shipment.op_class)
         envelope = _splittable(shipment.envelope) if shipment.envelope else None
         shape |= self._add_envelope(shipment, envelope)
         shape |= self._add_stream(shipment.stream, envelope)
@@ -274,6 +280,11 @@ class _Splitter:
         return self._ids.setdefault(value, len(self._ids))
 
 
+def _marks(shipment: Shipment) -> int:
+    """Return what the sender has decided about an operation when it took it in."""
+    return _IN_TIMELINE * shipment.in_timeline | _AHEAD * shipment.is_ahead
+
+
 def _splittable(data: bytes) -> Envelope | None:
     """Return the envelope when its fields alone give the same bytes again."""
     try:
@@ -313,7 +324,8 @@ class _Joiner:
         own = columns.own
         if len(own) % 3:
             raise ValueError
-        rows = zip(columns.shapes, columns.numbers, columns.origin, columns.seqs, strict=True)
+        shapes, marks = columns.shapes, columns.marks
+        rows = zip(shapes, marks, columns.numbers, columns.origin, columns.seqs, strict=True)
         piece = Piece(
             Lane(columns.lane),
             columns.after,
@@ -321,7 +333,6 @@ class _Joiner:
             tuple(self._origins),
             tuple(self._join_entry(*row) for row in rows),
             tuple(Own(*own[n : n + 3]) for n in range(0, len(own), 3)),
-            tuple(columns.statements),
         )
         self._check_empty()
         return piece
@@ -340,8 +351,10 @@ class _Joiner:
             if next(rest, None) is not None:
                 raise ValueError
 
-    def _join_entry(self, shape: int, number: int, origin: int, seq: int) -> Entry:
+    def _join_entry(self, shape: int, marks: int, number: int, origin: int, seq: int) -> Entry:
         state = self._state
+        if shape & _UNUSED or marks > _IN_TIMELINE | _AHEAD:
+            raise ValueError
         state.number = (state.number + number) & _U64
         if origin >= len(self._origins):
             raise ValueError
@@ -370,9 +383,18 @@ class _Joiner:
             raise ValueError
         op_class = OpClass(shape & _CLASS)
         shipment = Shipment(
-            seq, op_class, stream, salt, envelope, body, envelope_commit, body_commit
+            seq,
+            op_class,
+            stream,
+            salt,
+            envelope,
+            body,
+            envelope_commit,
+            body_commit,
+            in_timeline=bool(marks & _IN_TIMELINE),
+            is_ahead=bool(marks & _AHEAD),
         )
-        return Entry(state.number, origin, shipment, bool(shape & _QUARANTINED))
+        return Entry(state.number, origin, shipment)
 
     def _join_stream(self, form: int, conversation: bytes) -> Stream | None:
         if form == 0:

@@ -23,9 +23,6 @@ PIECE_ENTRIES = 16_384
 PIECE_ORIGINS = 4_096
 """Most origins that one piece names."""
 
-STATEMENT_BYTES = 1_024
-"""Longest statement of a segment with its signature, in bytes."""
-
 COMPRESSION_LEVEL = 6
 """zstd level of every lane."""
 

@@ -35,15 +35,11 @@ NUMBERED = (Lane.CONTROL, Lane.URGENT, Lane.MESSAGES, Lane.RECEIPTS)
 
 
 class Entry(NamedTuple):
-    """One operation in a piece. ``origin`` indexes the piece's table of origins.
-
-    ``is_quarantined``: headquarters logged it, and it has no effect anywhere.
-    """
+    """One operation in a piece. ``origin`` indexes the piece's table of origins."""
 
     number: int
     origin: int
     shipment: Shipment
-    is_quarantined: bool = False
 
 
 class Own(NamedTuple):
@@ -58,11 +54,7 @@ class Own(NamedTuple):
 
 
 class Piece(NamedTuple):
-    """Some of one lane, at most about ``PIECE_BYTES``.
-
-    ``statements`` are rows of closed segments (statement and signature) whose operations the
-    receiver has once this piece is applied; they come with lane CONTROL or alone.
-    """
+    """Some of one lane, at most about ``PIECE_BYTES``."""
 
     lane: Lane
     after: int
@@ -70,7 +62,6 @@ class Piece(NamedTuple):
     origins: tuple[Origin, ...] = ()
     entries: tuple[Entry, ...] = ()
     own: tuple[Own, ...] = ()
-    statements: tuple[bytes, ...] = ()
 
 
 class Cursors(NamedTuple):

@@ -170,7 +170,7 @@ class Sender:
         """Put a piece on its way; one that holds nothing waits for the next that does."""
         state.read = piece.upto
         self.changed()
-        if piece.entries or piece.own or piece.statements:
+        if piece.entries or piece.own:
             self._tell(channel, state, piece._replace(after=state.told))
         else:
             state.quiet_since = min(state.quiet_since, now)

@@ -105,7 +105,7 @@ class Intake(ABC):
         mark, shown = self.ctx.txn.savepoint(), len(self.ctx.ops)
         try:
             body = _body(envelope, shipment)
-            is_void = entry.is_quarantined or self.is_void(origin, shipment, envelope, body)
+            is_void = self.is_void(origin, shipment, envelope, body)
             op = log(body, is_void=is_void)
             if isinstance(op, Op):
                 self._have_effect(op, None if is_void else body, entry.number)

@@ -61,6 +61,12 @@ def encoded(draw: st.DrawFn) -> bytes:
 
 @st.composite
 def shipments(draw: st.DrawFn) -> Shipment:
+    marked = draw(st.booleans()), draw(st.booleans())
+    return draw(unmarked())._replace(in_timeline=marked[0], is_ahead=marked[1])
+
+
+@st.composite
+def unmarked(draw: st.DrawFn) -> Shipment:
     seq, op_class = draw(st.integers(0, U64)), draw(st.sampled_from(OpClass))
     form = draw(st.sampled_from(["whole", "without body", "bare"]))
     if form == "bare":
@@ -77,9 +83,7 @@ def shipments(draw: st.DrawFn) -> Shipment:
 @st.composite
 def pieces(draw: st.DrawFn) -> Piece:
     table = tuple(draw(st.lists(origins, min_size=1, max_size=4, unique=True)))
-    entry = st.builds(
-        Entry, st.integers(0, U64), st.integers(0, len(table) - 1), shipments(), st.booleans()
-    )
+    entry = st.builds(Entry, st.integers(0, U64), st.integers(0, len(table) - 1), shipments())
     number = st.integers(0, U64)
     return Piece(
         draw(st.sampled_from(Lane)),
@@ -88,17 +92,15 @@ def pieces(draw: st.DrawFn) -> Piece:
         table,
         tuple(draw(st.lists(entry, max_size=12))),
         tuple(draw(st.lists(st.builds(Own, number, number, number), max_size=3))),
-        tuple(draw(st.lists(st.binary(max_size=200), max_size=3))),
     )
 
 
 GOLDEN = Path(__file__).parent / "golden" / "piece_1.json"
 GOLDEN_PIECE = realistic(3, seed=4)[0]._replace(
     own=(Own(7, 9, 2),),
-    statements=(b"statement and signature",),
     entries=(
         *realistic(3, seed=4)[0].entries,
-        Entry(9, 0, Shipment(8, OpClass.CONTROL, None, b"", b"", None, b"e" * 32, b"b" * 32), True),
+        Entry(9, 0, Shipment(8, OpClass.CONTROL, None, b"", b"", None, b"e" * 32, b"b" * 32)),
     ),
 )
 
@@ -206,7 +208,8 @@ def altered(**changes: object) -> bytes:
         {"ticks": [1 << 63] * 12},
         {"own": [1, 2]},
         {"origins": [[b"short", 1]]},
-        {"statements": [b"x" * 2_000]},
+        {"marks": b"\x04" * 12},
+        {"marks": b""},
     ],
 )
 def test_columns_that_contradict_each_other_are_refused(changes: dict[str, object]) -> None:

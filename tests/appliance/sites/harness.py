@@ -35,7 +35,8 @@ from store.engine.txn import Txn
 from store.ids import SITE_STREAM, Stream, StreamKind
 from store.oplog import Draft
 from store.vault import NoWrap
-from sync.pieces import NUMBERED, Lane
+from sync import columns
+from sync.pieces import NUMBERED, Lane, Piece
 from tests.appliance.messaging.harness import House, _raise
 
 BUDGET_BYTES = 64 * 1024
@@ -141,7 +142,8 @@ class OrganisationOf(Generic[P]):
         piece = source.read(lane, after, budget_bytes)
         if piece is None:
             return False
-        receiver.do(SITE, TakePiece(sender.node, source.standing().origin, piece))
+        origin = source.standing().origin
+        receiver.do(SITE, TakePiece(sender.node, origin, on_the_line(piece)))
         return True
 
     def recollect(self, branch: P) -> bool:
@@ -155,7 +157,7 @@ class OrganisationOf(Generic[P]):
                 chapter = down.history(stream, before, 5, BUDGET_BYTES)
                 assert chapter is not None
                 own = self.hub.core.log.own
-                branch.do(SITE, TakePiece(self.hub.node, own, chapter.piece))
+                branch.do(SITE, TakePiece(self.hub.node, own, on_the_line(chapter.piece)))
                 before, is_end = chapter.before, chapter.is_end
                 branch.do(SITE, NoteHistory(stream, before, is_end))
         return bool(owed)
@@ -194,6 +196,11 @@ class Organisation(OrganisationOf[Place]):
 
     def __init__(self, branches: int = 2) -> None:
         super().__init__(branches, Place)
+
+
+def on_the_line(piece: Piece) -> Piece:
+    """Return a piece as it arrives: what its encoding does not carry is lost."""
+    return columns.decode(b"".join(columns.encode(piece)))
 
 
 def append(site: Site, kind: Kind, body: BodyStruct, stream: Stream = SITE_STREAM) -> None:

@@ -11,11 +11,13 @@ from random import Random
 import pytest
 
 from appliance.context import SITE
+from appliance.messaging.commands import AssignDuty, CreateDuty, SetChain
 from appliance.operations import Kind, PersonCreated, PersonProfile, SiteRevoked
 from appliance.sites.link_commands import GapError, Taken, TakePiece
 from store.errors import EngineFullError
 from store.faults import CutAt, PowerCut
 from store.ids import Stream, StreamKind
+from store.limits import CLOCK_AHEAD_MS
 from sync.pieces import NUMBERED, Lane, Piece
 from tests.appliance.sites import invariants
 from tests.appliance.sites.cases import (
@@ -152,6 +154,42 @@ def test_15_a_branch_whose_clock_is_wrong_converges_and_an_answer_follows_its_qu
     say(organisation, "bea", conv, "thanks")
     prove(organisation)
     assert texts(organisation.hub, "ann", conv) == ["question", "answer", "thanks"]
+
+
+def test_15_what_headquarters_does_not_believe_is_hidden_at_every_other_site(
+    organisation: Organisation,
+) -> None:
+    conv = begin(organisation, "bea", "ann", "cat")
+    ahead, other = organisation.branches
+    # By the other branch's clock the time would be right; headquarters judges it for all.
+    for place in (ahead, other):
+        place.clock.set_wall_ms(place.clock.wall_ms() + 2 * CLOCK_AHEAD_MS)
+    say(organisation, "bea", conv, "from the future")
+    organisation.settle()
+    assert texts(organisation.hub, "ann", conv) == []
+    assert texts(other, "cat", conv) == []
+
+
+def test_an_urgent_message_that_was_passed_on_is_in_the_timeline_of_whoever_it_went_to(
+    organisation: Organisation,
+) -> None:
+    for command in (
+        CreateDuty("on-call", "On call"),
+        AssignDuty("on-call", "ann"),
+        SetChain("on-call", ("ann", "cat"), 60),
+    ):
+        organisation.hub.do(SITE, command)
+    organisation.settle()
+    branch = organisation.branches[0]
+    frame = schema.Send(
+        1, branch.number("bea"), Body("text", "bed 12"), to="duty:on-call", priority="urgent"
+    )
+    branch.by("bea", frame)
+    branch.tick(61)
+    organisation.settle()
+    passed_on = branch.direct("bea", "cat")
+    assert texts(branch, "bea", passed_on) == ["bed 12"]
+    assert texts(organisation.branches[1], "cat", passed_on) == ["bed 12"]
 
 
 def test_17_a_revoked_branch_is_heard_no_more(organisation: Organisation) -> None:
