@@ -19,15 +19,13 @@ from appliance.operations import (
     Verdict,
 )
 from appliance.sites import belief, merge
-from appliance.sites.link_commands import (
-    PieceError,
-)
 from appliance.sites.merge import Side
 from appliance.sites.reach import may_come_from_branch
 from store.envelope import Envelope
 from store.ids import SITE_STREAM, OpId, Origin
 from store.oplog import Op
 from store.shipping import Shipment
+from sync.errors import RejectedError
 from sync.pieces import Own, Piece
 
 if TYPE_CHECKING:
@@ -46,7 +44,7 @@ class FromBranch(Intake):
         super().__init__(core, ctx, piece)
         self.node = origin.node
         if piece.origins not in ((), (origin,)) or piece.own:
-            raise PieceError("a branch tells of itself alone")
+            raise RejectedError("a branch tells of itself alone")
         self.number = self.origin_number(origin)
 
     def origin_number(self, origin: Origin) -> int:
@@ -56,7 +54,7 @@ class FromBranch(Intake):
             return known
         branch = self.core.sites.branch_of(origin.node)
         if branch is None:
-            raise PieceError("an operation of a site that is none of ours")
+            raise RejectedError("an operation of a site that is none of ours")
         return self.core.log.add_origin(self.ctx.txn, origin, branch.public_key, is_whole=True)
 
     def follow_up(self, op: Op, body: BodyStruct, number: int) -> None:
@@ -77,7 +75,7 @@ class FromBranch(Intake):
 
     def confirm(self, run: Own) -> None:
         """Refuse: only headquarters tells of an order of arrival."""
-        raise PieceError("a branch knows no order of arrival")
+        raise RejectedError("a branch knows no order of arrival")
 
     def tell_of_poison(self, name: OpId, error: Exception) -> None:
         """Report it, and tell every site."""

@@ -24,11 +24,7 @@ from appliance.operations import (
     decode,
 )
 from appliance.sites import pending
-from appliance.sites.link_commands import (
-    GapError,
-    PieceError,
-    Taken,
-)
+from appliance.sites.link_commands import Taken
 from appliance.sites.merge import Side
 from appliance.sites.reach import REACH, is_only_kept, lane
 from store import cursors, destruction, hlc, shipping
@@ -42,6 +38,7 @@ from store.records import PartState, Record
 from store.shipping import Shipment
 from store.tables import LOG
 from store.vault import CONTROL, STANDARD
+from sync.errors import GapError, RejectedError
 from sync.pieces import NUMBERED, Entry, Lane, Own, Piece
 
 if TYPE_CHECKING:
@@ -85,7 +82,7 @@ class Intake(ABC):
         try:
             origin = self.piece.origins[entry.origin]
         except IndexError:
-            raise PieceError("an operation of an origin that is not named") from None
+            raise RejectedError("an operation of an origin that is not named") from None
         number = self.origin_number(origin)
         is_earlier = self.core.log.is_own(number)
         if is_earlier and self.piece.lane is Lane.CONTROL:  # of an earlier incarnation

@@ -3,26 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
-from store.errors import StoreError
 from store.ids import Origin, Stream
 from sync.pieces import Piece
-
-
-class GapError(StoreError):
-    """A piece does not follow what is durable here: the link begins again from the cursor."""
-
-    code: ClassVar[str] = "site.gap"
-    retryable: ClassVar[bool] = True
-    hint: ClassVar[str] = "Nothing to do: the link asks again for what is missing."
-
-
-class PieceError(StoreError):
-    """A piece that no honest site sends: nothing of it was applied."""
-
-    code: ClassVar[str] = "site.piece"
-    hint: ClassVar[str] = "Look at the site that sent it: its program or its keys are not ours."
 
 
 @dataclass(frozen=True, slots=True)

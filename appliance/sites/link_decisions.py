@@ -7,15 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from appliance.context import Context, refuse
 from appliance.sites import history, upstream
-from appliance.sites.link_commands import (
-    NoteHistory,
-    PieceError,
-    TakeIncarnation,
-    Taken,
-    TakePiece,
-)
+from appliance.sites.link_commands import NoteHistory, TakeIncarnation, Taken, TakePiece
 from store import cursors
 from store.errors import FormatError, IntegrityError
+from sync.errors import RejectedError
 from sync.pieces import Lane
 
 if TYPE_CHECKING:
@@ -28,7 +23,7 @@ from appliance.sites.from_headquarters import FromHeadquarters
 def take(core: Core, ctx: Context, command: TakePiece) -> Taken:
     """Decide ``TakePiece``, by the site alone.
 
-    Raises ``GapError`` for a piece that leaves something out, and ``PieceError`` for one that no
+    Raises ``GapError`` for a piece that leaves something out, and ``RejectedError`` for one that no
     honest site sends; a refusal "site.unknown" for a peer that is not one of ours.
     """
     if not ctx.actor.is_site:
@@ -50,12 +45,12 @@ def take(core: Core, ctx: Context, command: TakePiece) -> Taken:
         if branch is None or not branch.is_approved:
             raise refuse("site.unknown")
         if piece.lane is Lane.HISTORY:
-            raise PieceError("a branch has no history to tell")
+            raise RejectedError("a branch has no history to tell")
         if command.numbered_by.node != command.node:
-            raise PieceError("a branch tells of itself alone")
+            raise RejectedError("a branch tells of itself alone")
         return FromBranch(core, ctx, piece, command.numbered_by).take()
     except (FormatError, IntegrityError) as error:
-        raise PieceError("an operation that does not hold") from error
+        raise RejectedError("an operation that does not hold") from error
 
 
 def note_history(core: Core, ctx: Context, command: NoteHistory) -> None:

@@ -13,13 +13,12 @@ from typing import Any
 from appliance.context import SITE, Actor
 from appliance.core import Core
 from appliance.sites import history, outlet, upstream
-from appliance.sites.link_commands import GapError, PieceError, Taken, TakePiece
+from appliance.sites.link_commands import Taken, TakePiece
 from appliance.sites.scope import Scope
 from appliance.sites.turn import Turn
 from store import cursors, reading
 from store.engine.contract import Engine, Reader
 from store.ids import Origin, Stream
-from sync import errors
 from sync.pieces import NUMBERED, Cursors, Lane, Piece, Standing
 from sync.session import Chapter
 
@@ -83,13 +82,7 @@ class SiteReplica(ABC):
         Raises ``sync.errors.GapError`` and ``RejectedError``, and what ends the link as our own
         failure.
         """
-        command = TakePiece(self._node, self._peer, piece)
-        try:
-            taken = await self._execute(SITE, command)
-        except GapError as error:
-            raise errors.GapError(str(error)) from error
-        except PieceError as error:
-            raise errors.RejectedError(str(error)) from error
+        taken = await self._execute(SITE, TakePiece(self._node, self._peer, piece))
         assert isinstance(taken, Taken)
         return taken.cursor
 

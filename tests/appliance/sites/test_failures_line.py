@@ -13,11 +13,12 @@ import pytest
 from appliance.context import SITE
 from appliance.messaging.commands import AssignDuty, CreateDuty, SetChain
 from appliance.operations import Kind, PersonCreated, PersonProfile, SiteRevoked
-from appliance.sites.link_commands import GapError, Taken, TakePiece
+from appliance.sites.link_commands import Taken, TakePiece
 from store.errors import EngineFullError
 from store.faults import CutAt, PowerCut
 from store.ids import Stream, StreamKind
 from store.limits import CLOCK_AHEAD_MS
+from sync.errors import GapError
 from sync.pieces import NUMBERED, Lane, Piece
 from tests.appliance.sites import invariants
 from tests.appliance.sites.cases import (

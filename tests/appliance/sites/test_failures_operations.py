@@ -12,12 +12,13 @@ from nacl.signing import SigningKey
 
 from appliance.context import SITE
 from appliance.operations import SPECS, Kind, PersonRoles, SecretSlot, encode
-from appliance.sites.link_commands import GapError, PieceError, TakePiece
+from appliance.sites.link_commands import TakePiece
 from appliance.sites.proofs import Proven, TakeSegments
 from store.errors import EquivocationError, ForgedError
 from store.ids import SITE_STREAM, OpId, Stream, StreamKind
 from store.oplog import Draft
 from store.segments import FIRST_PREVIOUS, Statement, signed_bytes
+from sync.errors import GapError, RejectedError
 from sync.pieces import Lane, Piece
 from tests.appliance.sites.cases import (
     begin,
@@ -102,7 +103,7 @@ def test_30_a_flipped_bit_in_a_piece_is_refused_and_the_right_one_taken(
         broken = entry.shipment._replace(envelope=entry.shipment.envelope[:-1])
         entries = [*piece.entries]
         entries[index] = entry._replace(shipment=broken)
-        with pytest.raises(PieceError):
+        with pytest.raises(RejectedError):
             hub.do(
                 SITE,
                 TakePiece(branch.node, branch.core.log.own, piece._replace(entries=tuple(entries))),
@@ -184,7 +185,7 @@ def test_31_a_gap_in_what_a_branch_sends_is_refused(organisation: Organisation) 
 
 def test_31_a_branch_cannot_tell_of_another(organisation: Organisation) -> None:
     branch, other = organisation.branches
-    with pytest.raises(PieceError):
+    with pytest.raises(RejectedError):
         organisation.hub.do(
             SITE, TakePiece(branch.node, other.core.log.own, Piece(Lane.CONTROL, 0, 1))
         )
