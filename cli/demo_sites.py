@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import random
 import shlex
 import socket
 import subprocess
@@ -31,6 +32,7 @@ READY_SECONDS: Final = 60.0
 SETTLE_SECONDS: Final = 90.0
 POLL_SECONDS: Final = 0.5
 CHUNK_BYTES: Final = 65_536
+PORTS: Final = range(20_000, 30_000)
 PEOPLE: Final = {"nora": "north", "sam": "south"}
 """Who is at home at which branch; alice is at headquarters."""
 
@@ -108,12 +110,14 @@ class Demo:
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         self._folder = folder
         self._stack = stack
+        self._ports = _free_ports()
+        self._servers: dict[str, subprocess.Popen[bytes]] = {}
         self.headquarters = self._site("headquarters")
         self.branches = {name: self._site(name) for name in PEOPLE.values()}
         self.relays = {name: Relay(self.headquarters.port) for name in self.branches}
 
     def _site(self, name: str) -> Site:
-        return Site(name, self._folder, _free_port())
+        return Site(name, self._folder, next(self._ports))
 
     # --- commands ---------------------------------------------------------------------------------
 
@@ -149,6 +153,7 @@ class Demo:
             env=self._environment(),
         )
         self._stack.callback(_stop, server)
+        self._servers[site.name] = server
 
     def _environment(self) -> dict[str, str]:
         return {**os.environ, "HOME": str(self._folder)}
@@ -310,6 +315,9 @@ class Demo:
 
     async def _until_ready(self, site: Site) -> None:
         async def is_ready() -> bool:
+            if self._servers[site.name].poll() is not None:
+                log = (self._folder / f"{site.name}.log").read_text(errors="replace")
+                raise DemoError(f"{site.name} does not serve: {log.strip()}")
             try:
                 await self.ask("status", "--data", site.data)
             except DemoError:
@@ -360,10 +368,19 @@ def say(text: str) -> None:
     print(f"\n{text}", flush=True)
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])
+def _free_ports() -> Iterator[int]:
+    """Yield ports that are free for TCP and UDP, none twice.
+
+    They are below those that the system gives to connections: a relay cannot take one meanwhile.
+    """
+    for port in random.sample(PORTS, len(PORTS)):
+        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
+            try:
+                tcp.bind((LOOPBACK, port))
+                udp.bind((LOOPBACK, port))
+            except OSError:
+                continue
+        yield port
 
 
 def _stop(server: subprocess.Popen[bytes]) -> None:
