@@ -118,7 +118,7 @@ def reprovision(ctx: Context, command: ReprovisionSite) -> Reprovisioned:
 def _signed(ctx: Context, command: Command, role: str) -> None:
     """Let pass who has the role and signed this very command, at headquarters."""
     person = rights.acting(ctx)
-    if role not in person.roles:
+    if role not in ctx.sites.offices(person):
         raise refuse("permission.denied")
     rights.check_signature(ctx, person, NAMES[type(command)], command)
     if ctx.sites.is_branch:

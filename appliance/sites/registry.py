@@ -25,6 +25,7 @@ from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from appliance.directory.roles import EXCLUSIVE
 from appliance.operations import (
     BodyStruct,
     ClockFix,
@@ -165,6 +166,14 @@ class Sites:
     def may_sign_in(self, person: bytes) -> bool:
         """Tell whether a person may sign in at this site; at headquarters everybody may."""
         return not self.is_branch or self.is_home(person)
+
+    def offices(self, person: Person) -> frozenset[str]:
+        """Return the roles that somebody may act in at this site.
+
+        Offices count only where their holder is at home: a branch that was taken over has its
+        people's credentials, and must not decide at headquarters with them.
+        """
+        return person.roles if self.is_home(person.id) else person.roles - EXCLUSIVE
 
     def branch_of(self, node: bytes) -> Branch | None:
         """Return the branch with this NodeId, whatever its state."""
