@@ -144,6 +144,7 @@ from appliance.operations.sites import (
     SiteHeadquarters,
     SiteInvited,
     SiteJoined,
+    SiteMoved,
     SiteReprovisioned,
     SiteRevoked,
     Verdict,
@@ -217,6 +218,7 @@ class Kind(IntEnum):
     PERSON_HOME = 135
     VERDICT = 136
     CLOCK_FIX = 137
+    SITE_MOVED = 139
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,6 +316,7 @@ SPECS: dict[Kind, Spec] = {
     Kind.PERSON_HOME: _privileged(PersonHome),
     Kind.VERDICT: _audited(Verdict),
     Kind.CLOCK_FIX: _privileged(ClockFix, "fix"),
+    Kind.SITE_MOVED: _privileged(SiteMoved, "site"),
 }
 
 
@@ -406,6 +409,7 @@ __all__ = [
     "SiteInvited",
     "SiteJoined",
     "SiteLost",
+    "SiteMoved",
     "SiteReprovisioned",
     "SiteRevoked",
     "SiteSecret",

@@ -12,6 +12,7 @@ revoked, and comes back under another number, where it may have the old name.
     JOINED     invited again (new token)    INVITED
     JOINED     approved, of the same node   APPROVED
     any        revoked                      REVOKED
+    any        moved (other address)        as it was
 
 What else is decided never comes to the log; if the log says it, it changes nothing.
 """
@@ -35,6 +36,7 @@ from appliance.operations import (
     SiteHeadquarters,
     SiteInvited,
     SiteJoined,
+    SiteMoved,
     SiteReprovisioned,
     SiteRevoked,
 )
@@ -274,6 +276,11 @@ class Sites:
         if known is not None and known.state is State.JOINED and known.node == body.node:
             self._put(replace(known, state=State.APPROVED, approved_ms=op.received_ms), undo)
 
+    def _moved(self, _op: Op, body: SiteMoved, undo: Undo | None) -> None:
+        known = self.branches.get(body.site)
+        if known is not None:
+            self._put(replace(known, address=body.address, ca=body.ca), undo)
+
     def _revoked(self, op: Op, body: SiteRevoked, undo: Undo | None) -> None:
         known = self.branches.get(body.site)
         if known is not None:
@@ -299,6 +306,7 @@ _FOLDS: Final[Mapping[int, Callable[[Sites, Op, Any, Undo | None], None]]] = {
     Kind.SITE_INVITED: Sites._invited,
     Kind.SITE_JOINED: Sites._joined,
     Kind.SITE_APPROVED: Sites._approved,
+    Kind.SITE_MOVED: Sites._moved,
     Kind.SITE_REVOKED: Sites._revoked,
     Kind.SITE_REPROVISIONED: Sites._reprovisioned,
     Kind.SITE_HEADQUARTERS: Sites._headquarters,
