@@ -257,6 +257,7 @@ def _result(run: Run, backlog: Backlog, records: list[Record]) -> Result:
     during = _between(local, run.up_at, run.done_at)
     ups, downs = (_between(way, run.up_at, run.done_at) for way in (up, down))
     details = {
+        "days": backlog.ops / (PEOPLE * OPS_PER_PERSON_AND_DAY),
         "catch_up_seconds": seconds,
         "link_up_seconds": run.up_at - run.healed_at,
         "text_bytes_per_op": backlog.text_bytes / backlog.ops,
