@@ -36,6 +36,9 @@ logger = logging.getLogger("strongroom.link")
 HISTORY_OPERATIONS: Final = 500
 """Operations that one question for history asks for."""
 
+PROVING_BACKLOG: Final = 512
+"""Most operations that headquarters lacks while it is told of closed segments."""
+
 HISTORIES: Final = 8
 """Questions for history that are open at one time."""
 
@@ -324,7 +327,12 @@ class Links:
             self._prove()
 
     def _prove(self) -> None:
-        """Tell headquarters of closed segments whose operations it has, once it has asked."""
+        """Tell headquarters of closed segments whose operations it has, once it has asked.
+
+        Not before nearly all operations are there: messages are waited for, proofs are not.
+        """
+        if self._backlog is not None and len(self._backlog) > PROVING_BACKLOG:
+            return
         core, acknowledged = self._core, min(self._acknowledged.values(), default=0)
         for incarnation, first in list(self._unproven.items()):
             number = core.log.number_of(Origin(core.log.node, incarnation))
