@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import nacl.signing
 
+from appliance.backup_age import NoteBackup
 from appliance.certificates import KEY_ENTROPY_BYTES, new_ca
 from appliance.context import SITE, Actor, Outcome
 from appliance.core import SECRET_BYTES, Core
@@ -54,8 +55,8 @@ CERTIFICATE_FILE: Final = "decommissioned.certificate"
 CLOSING_FILE: Final = "decommissioned"
 """The closing note, in the data directory, after the root has gone."""
 
-URGENT: Final = frozenset((PlaceHold, Slice, CutLost, Confirm, ReadClock, EndFound))
-"""Commands that must also work on a full disk: what holds and what destroys."""
+URGENT: Final = frozenset((PlaceHold, Slice, CutLost, Confirm, ReadClock, EndFound, NoteBackup))
+"""Commands that must also work on a full disk: what holds, what destroys, what saves."""
 
 Deliver = Callable[[list[Completion[Outcome]]], None]
 
