@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from benchmarks import chatting, connecting, expiring, linking, reading, vault
+from benchmarks import chatting, connecting, expiring, linking, merging, reading, vault
 from benchmarks.measure import Result
 
 Run = Callable[[str, Path], Result]
@@ -44,6 +44,7 @@ WORKLOADS: Final[dict[str, tuple[tuple[str, ...], Run]]] = {
     "start": (ONE, connecting.start),
     "expiry": (NONE, expiring.run),
     "link": (NONE, linking.run),
+    "merge": (NONE, merging.run),
     "vault-1e5": (NONE, partial(vault.run, 100_000)),
     "vault-1e6": (NONE, partial(vault.run, 1_000_000)),
 }
