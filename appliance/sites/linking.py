@@ -15,6 +15,7 @@ from typing import Any, Final
 from appliance.context import SITE, Actor
 from appliance.core import Core
 from appliance.sites import pending, proofs
+from appliance.sites.audience import Audience
 from appliance.sites.backlog import Backlog
 from appliance.sites.link_commands import NoteHistory, TakeIncarnation
 from appliance.sites.peers import NotePeer
@@ -110,7 +111,10 @@ class Links:
             self._missed,
         )
         self.reception = Reception(self.site)
+        self._audience = Audience(core)
         self._upstream: Driver | None = None
+        self._applied = 0
+        """At a branch: the newest position here of which the link was told."""
         self._backlog: Backlog | None = None
         self._is_met = False
         self._questions: dict[int, Stream] = {}
@@ -124,11 +128,22 @@ class Links:
 
     def changed(self) -> None:
         """Something was committed that other sites may have to hear of."""
-        self.reception.changed()
-        if self._upstream is not None:
-            self._upstream.changed()
-            self._ask()
+        if self.reception.links:
+            with self._engine.snapshot() as reader:
+                self._audience.look(reader)
+            self.reception.changed(self._audience.news())
+        elif self._upstream is not None:
+            self._look_up(self._upstream)
             self._prove()
+
+    def _look_up(self, link: Driver) -> None:
+        """Let the link to headquarters go on if there is anything new here, made or arrived."""
+        with self._engine.snapshot() as reader:
+            applied = self._core.applied(reader)
+        if applied != self._applied:
+            self._applied = applied
+            link.changed()
+            self._ask()
 
     @property
     def waiting(self) -> int:
@@ -187,7 +202,7 @@ class Links:
     def _replica(self, node: bytes) -> BranchReplica | HeadquartersReplica:
         if self._core.sites.is_branch:
             return BranchReplica(self._core, self._engine, self._execute, node, self._turn)
-        return HeadquartersReplica(self._core, self._engine, self._execute, node)
+        return HeadquartersReplica(self._core, self._engine, self._execute, node, self._audience)
 
     def _handle(self, link: Driver, effect: session.Effect) -> None:
         node = link.session.peer_node

@@ -13,7 +13,6 @@ import click
 from cli.admin import AdminSocket
 from cli.enrolling import APPROVAL_SECONDS, INVITATION, join_headquarters
 from cli.errors import CliError
-from cli.offline import open_site, process_lock, server_for_links
 from cli.options import PATH, Group, acting, subcommand
 from cli.output import emit_json, note, pairs, say, table
 from cli.places import data_directory
