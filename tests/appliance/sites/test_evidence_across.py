@@ -14,6 +14,7 @@ from appliance.evidence import bundle, lines
 from appliance.evidence.decide import Page, Reconstruct
 from appliance.evidence.proofs import verify_export
 from appliance.messaging.commands import AssignDuty, CreateDuty, SetChain
+from appliance.sites.limits import AGED_MS
 from store.errors import PartGoneError
 from store.records import PartState
 from sync.pieces import Lane
@@ -142,6 +143,17 @@ def test_nothing_is_read_of_it_once_no_hold_keeps_it(sites: Authority) -> None:
     sites.follow(north)
     assert north.state(message) is PartState.DESTROYED
     assert not records(north, request)
+
+
+def test_a_branch_that_was_cut_off_for_a_day_hands_out_no_records(sites: Authority) -> None:
+    room(sites)
+    north = sites.branches[0]
+    request = review(north, "ann")
+    assert north.officer("olaf", Page(request)).started_ms
+    north.clock.advance(AGED_MS)
+    again = review(north, "ann")
+    with pytest.raises(Refusal, match=r"site\.lease"):
+        north.officer("olaf", Page(again))
 
 
 def test_what_left_with_its_scope_and_is_held_is_read_as_well(sites: Authority) -> None:
