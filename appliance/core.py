@@ -43,7 +43,7 @@ from appliance.operations import (
     encode,
 )
 from appliance.policy.clock import Reading
-from appliance.sites import decide_lease, decide_sites, leaving, link_decisions, proofs
+from appliance.sites import decide_lease, decide_sites, leaving, link_decisions, peers, proofs
 from appliance.sites.reach import is_only_kept
 from appliance.sites.registry import Sites
 from store import cursors, feeds, heads
@@ -87,6 +87,7 @@ DECISIONS: dict[type, Callable[[Context, Any], Any]] = {
     **backup_age.DECISIONS,
     **decide_sites.DECISIONS,
     **decide_lease.DECISIONS,
+    **peers.DECISIONS,
 }
 """Every command that can be decided, and the function that decides it."""
 

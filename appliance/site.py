@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import nacl.signing
 
+from appliance import newly_known
 from appliance.backup_age import NoteBackup
 from appliance.certificates import KEY_ENTROPY_BYTES, new_ca
 from appliance.context import SITE, Actor, Outcome
@@ -206,6 +207,7 @@ class Site:
             is_whole = vault.has_signed_off(reader, token - 1)
         if not is_whole:
             vault.abandon_lost(ports.engine, token)
+        newly_known.catch_up(ports.engine, token, vault, ports.entropy)
         with ports.engine.snapshot() as reader:
             txn = Txn(reader)
             core = Core.open(txn, vault, Fence(ports.data), ports.entropy)

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from benchmarks import chatting, connecting, expiring, linking, reading, vault
+from benchmarks import chatting, connecting, expiring, linking, merging, reading, thin, vault
 from benchmarks.measure import Result
 
 Run = Callable[[str, Path], Result]
@@ -44,10 +44,17 @@ WORKLOADS: Final[dict[str, tuple[tuple[str, ...], Run]]] = {
     "start": (ONE, connecting.start),
     "expiry": (NONE, expiring.run),
     "link": (NONE, linking.run),
+    "thin": (NONE, partial(thin.run, 1.0)),
+    "thin-week": (NONE, partial(thin.run, 7.0)),
+    "thin-month": (NONE, partial(thin.run, 30.0)),
+    "merge": (NONE, merging.run),
     "vault-1e5": (NONE, partial(vault.run, 100_000)),
     "vault-1e6": (NONE, partial(vault.run, 1_000_000)),
 }
 """Name -> carriers and what runs; the names are those of docs/performance.md."""
+
+LONG: Final = frozenset({"thin-week", "thin-month"})
+"""Runs only when named: a thin line takes its time."""
 
 
 def main(names: list[str]) -> int:
@@ -56,7 +63,7 @@ def main(names: list[str]) -> int:
     if unknown:
         print(f"unknown: {', '.join(unknown)}; known: {', '.join(WORKLOADS)}", file=sys.stderr)
         return 2
-    for name in names or WORKLOADS:
+    for name in names or [each for each in WORKLOADS if each not in LONG]:
         carriers, workload = WORKLOADS[name]
         for carrier in carriers:
             with tempfile.TemporaryDirectory(prefix="strongroom-bench-") as directory:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,17 +13,21 @@ import click
 from cli.admin import AdminSocket
 from cli.enrolling import APPROVAL_SECONDS, INVITATION, join_headquarters
 from cli.errors import CliError
-from cli.options import Group, acting, subcommand
+from cli.options import PATH, Group, acting, subcommand
 from cli.output import emit_json, note, pairs, say, table
 from cli.places import data_directory
 from cli.reasons import giving_reason
 from cli.secret_input import read_secret
 from cli.signing import Person, SignedSession
+from cli.watching import watched
 
 if TYPE_CHECKING:
     from appliance.sites.enrolment import Invitation
 
 COLUMNS: Final = ("site", "name", "state", "fingerprint", "people", "linked", "link_since_at")
+
+PARCEL_SECONDS: Final = 86_400.0
+"""How long writing or taking in a file may take, in seconds."""
 
 
 @click.group(cls=Group)
@@ -242,6 +247,62 @@ def reprovision(data: Path | None, who: Person, name: str, reason: str, as_json:
         return
     logins = answer["logins"]
     say(f"To be invited again: {', '.join(logins) or 'nobody'}.")
+
+
+@subcommand(
+    site,
+    "export",
+    example=(
+        "strongroom site export /media/stick/north.parcel --to north\n"
+        "strongroom site export /media/stick/headquarters.parcel"
+    ),
+)
+@click.argument("file", type=PATH)
+@click.option("--to", "name", default="", metavar="NAME", help="The branch; at headquarters only.")
+@click.option("--all", "is_all", is_flag=True, help="Also what the other site should have already.")
+def export(data: Path | None, file: Path, name: str, is_all: bool, as_json: bool) -> None:
+    """Write what another site lacks into a file, where no line reaches it.
+
+    Only the site that it is for can open it. It holds what that site did not have when this one
+    last heard of it; a branch's file also asks for its lease, and for history. Carry it there,
+    say `strongroom site import`, and carry back what that site exports. The server has to run.
+    """
+    where = data_directory(data)
+    arguments = {"file": str(file.absolute()), "name": name, "all": is_all}
+    answer = _carried(where, "site.export", arguments, "Writing", as_json=as_json)
+    text = f"{answer['operations']:,} operations in {answer['file']} ({answer['bytes']:,} bytes)."
+    _done("site.export", answer, text, as_json=as_json)
+
+
+@subcommand(site, "import", example="strongroom site import /media/stick/north.parcel")
+@click.argument("file", type=PATH)
+def import_(data: Path | None, file: Path, as_json: bool) -> None:
+    """Take in a file that another site has exported for this one.
+
+    All of it is checked before anything changes. What is here already changes nothing, so the
+    same file, or an older one, does no harm. The server has to run.
+    """
+    where = data_directory(data)
+    arguments = {"file": str(file.absolute())}
+    answer = _carried(where, "site.import", arguments, "Taking in", as_json=as_json)
+    sender = answer["sender"] or "headquarters"
+    text = f"{answer['new']:,} of {answer['operations']:,} operations of {sender} were new."
+    _done("site.import", answer, text, as_json=as_json)
+
+
+def _carried(
+    data: Path, command: str, arguments: dict[str, Any], label: str, *, as_json: bool
+) -> dict[str, Any]:
+    """Let the server write or read a file, and show how far it is."""
+
+    def look() -> tuple[int, int]:
+        with AdminSocket(data) as other:
+            told = other.ask("site.progress")
+        return told["done"], told["total"]
+
+    with AdminSocket(data, timeout=PARCEL_SECONDS) as server:
+        work = partial(server.ask, command, arguments)
+        return watched(work, look, label, is_shown=not as_json)
 
 
 def _done(schema: str, answer: dict[str, Any], text: str, *, as_json: bool) -> None:

@@ -20,7 +20,7 @@ from appliance import backup_age, backups, certificates, doctor, doctor_listen
 from appliance.administration import Administration
 from appliance.administration.findings import deep, examine_pages, plain, shallow
 from appliance.backup_age import NoteBackup
-from appliance.config import Config, ConfigError, Problem, TlsSection
+from appliance.config import Config, ConfigError, TlsSection
 from appliance.context import SITE
 from appliance.disposal.commands import NameReplica, ReadClock
 from appliance.finding_kinds import KINDS
@@ -28,6 +28,7 @@ from appliance.findings import Finding, Severity
 from appliance.health import CLOCK_FLOOR_MS
 from appliance.messaging.answers import DESTROYED
 from appliance.operations import ClockFix, SiteHeadquarters
+from appliance.problems import Problem
 from appliance.replicas import Follower, ReplicaStatus, make_in, places
 from appliance.server import Appliance
 from appliance.site import Site, data_ports

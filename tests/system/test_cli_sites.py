@@ -204,3 +204,31 @@ def test_a_site_with_people_becomes_no_branch(
     done = grown.run(*join, "--json", stdin=invitation)
     assert json.loads(done.stderr)["code"] == "site.occupied"
     assert headquarters.json("site", "show", "grown")["state"] == "invited"
+
+
+def test_a_stick_carries_what_the_line_would(
+    headquarters: Strongroom, demo: Demo, tmp_path: Path
+) -> None:
+    branch = opened(headquarters, demo, tmp_path, "island")
+    server = branch.strongroom.start("serve", "--data", str(branch.data))
+    try:
+        branch.run("wait", "ready", "--timeout", "40")
+        up, down = str(tmp_path / "up.parcel"), str(tmp_path / "down.parcel")
+        sent = json.loads(branch.run("site", "export", up, "--json"))
+        assert sent["bytes"] == Path(up).stat().st_size
+        taken = headquarters.json("site", "import", up)
+        assert (taken["sender"], taken["operations"]) == ("island", sent["operations"])
+        assert headquarters.json("site", "import", up)["new"] == 0
+        headquarters.json("site", "export", down, "--to", "island")
+        assert json.loads(branch.run("site", "import", down, "--json"))["sender"] == ""
+        assert branch.until(lease="fresh")["lease"] == "fresh"
+        assert refused(headquarters, "site", "import", down) == (6, "site.parcel_addressee")
+        assert refused(headquarters, "site", "export", down, "--to", "island") == (
+            6,
+            "site.parcel_exists",
+        )
+        Path(up).write_bytes(Path(up).read_bytes()[:-1])
+        assert refused(headquarters, "site", "import", up) == (5, "site.parcel")
+        assert refused(headquarters, "site", "import", up + ".absent") == (1, "site.parcel_file")
+    finally:
+        finish(server)
