@@ -51,8 +51,17 @@ def cpu_seconds(pid: int) -> float:
 
 def rss_mib(pid: int) -> float:
     """Return the resident memory of a process in MiB."""
+    return _status_mib(pid, "VmRSS:")
+
+
+def anonymous_mib(pid: int) -> float:
+    """Return the resident memory of a process that is no file's, in MiB: without LMDB's pages."""
+    return _status_mib(pid, "RssAnon:")
+
+
+def _status_mib(pid: int, name: str) -> float:
     for line in Path(f"/proc/{pid}/status").read_text("ascii").splitlines():
-        if line.startswith("VmRSS:"):
+        if line.startswith(name):
             return int(line.split()[1]) / 1024
     raise ProcessLookupError(pid)
 

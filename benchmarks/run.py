@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from benchmarks import chatting, connecting, expiring, linking, reading, thin, vault
+from benchmarks import chatting, connecting, expiring, linking, merging, reading, thin, vault
 from benchmarks.measure import Result
 
 Run = Callable[[str, Path], Result]
@@ -47,6 +47,7 @@ WORKLOADS: Final[dict[str, tuple[tuple[str, ...], Run]]] = {
     "thin": (NONE, partial(thin.run, 1.0)),
     "thin-week": (NONE, partial(thin.run, 7.0)),
     "thin-month": (NONE, partial(thin.run, 30.0)),
+    "merge": (NONE, merging.run),
     "vault-1e5": (NONE, partial(vault.run, 100_000)),
     "vault-1e6": (NONE, partial(vault.run, 1_000_000)),
 }

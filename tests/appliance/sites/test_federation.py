@@ -19,6 +19,7 @@ import trio.testing
 
 from sync.memory import Weather
 from tests.appliance.sites.federation import Federation
+from tests.appliance.sites.governed import Governed
 from transports.wire import schema
 
 PEOPLE = {"ann": 0, "abe": 0, "bea": 1, "bob": 1, "cat": 2, "cid": 2}
@@ -42,12 +43,13 @@ def _same_order_for_same_seed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(seed: int, story: Story) -> Federation:
     """Tell a story from a seed; a failure says which."""
-    federation = Federation(seed, 2, PEOPLE)
+    federation = Governed(seed, 2, PEOPLE)
     scheduler._r.seed(seed)
 
     async def tell() -> None:
         async with federation.running():
             await federation.settle()
+            await federation.appoint()
             await story(federation)
 
     try:
