@@ -167,17 +167,19 @@ class Actor:
         """Talk and listen until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._session.run)
-            nursery.start_soon(self._listen)
+            nursery.start_soon(self._listen, nursery)
             async with trio.open_nursery() as talking:
                 for part in self._player.parts:
                     if part.every_seconds:
                         talking.start_soon(self._talk, part, closing)
             note(Silent(self._player.login))
 
-    async def _listen(self) -> None:
+    async def _listen(self, nursery: trio.Nursery) -> None:
         async for event in self._session.events():
             if isinstance(event, schema.Event):
                 self._hear(event)
+                if isinstance(event.op, schema.MessageOp) and self._is_to_confirm(event.op):
+                    nursery.start_soon(self._confirm, event.op.msg)
             elif isinstance(event, Unsent | Resynced | schema.Gap):
                 note(Trouble(self._player.login, type(event).__name__))
 
@@ -189,6 +191,16 @@ class Actor:
         name = (op.device.hex(), op.n)
         words = (self._player.login, group, op.body.text, op.msg.hex(), op.key)
         note(Told(*words, name, time.monotonic(), op.priority))
+
+    def _is_to_confirm(self, op: schema.MessageOp) -> bool:
+        return op.priority == "urgent" and op.device != self._player.device
+
+    async def _confirm(self, msg: Id) -> None:
+        """Confirm an urgent message: of unconfirmed ones nobody may have many."""
+        try:
+            await self._session.confirm(msg)
+        except Refused as error:
+            note(Trouble(self._player.login, error.code))
 
     async def _talk(self, part: Part, closing: trio.Event) -> None:
         room, number = Conversation(self._session, Id(part.conv)), 0

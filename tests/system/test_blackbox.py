@@ -199,6 +199,7 @@ async def scenario(directory: Path, branches: int, people: int, rounds: int, see
                 crowd.end()
             federation.kill()
     assert findings(evidence, groups) == [], f"seed {seed}"
+    assert trial.kills >= rounds * len(STEPS), "each round kills both ends, and each of them"
     assert statuses == [0] * (branches + 1)
     assert trial.said_while_cut > 0, "people at a branch that is cut off go on"
     await check(federation)
@@ -213,6 +214,11 @@ def attempt(directory: Path, branches: int, people: int, rounds: int, seed: int)
 
 def test_two_sites_agree_after_cuts_and_kills(tmp_path: Path) -> None:
     attempt(tmp_path, branches=1, people=2, rounds=1, seed=SEED)
+
+
+@pytest.mark.usefixtures("test_all")
+def test_five_sites_agree_after_cuts_and_kills(tmp_path: Path) -> None:
+    attempt(tmp_path, branches=4, people=2, rounds=1, seed=SEED)
 
 
 @pytest.mark.soak
