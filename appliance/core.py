@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 import nacl.signing
 
-from appliance import collector, health
+from appliance import backup_age, collector, health
 from appliance.context import Actor, Context, Outcome
 from appliance.directory import decide as directory_decide
 from appliance.directory.state import Directory
@@ -84,6 +84,7 @@ DECISIONS: dict[type, Callable[[Context, Any], Any]] = {
     **directory_decide.DECISIONS,
     **MESSAGING,
     **health.DECISIONS,
+    **backup_age.DECISIONS,
     **decide_sites.DECISIONS,
     **decide_lease.DECISIONS,
     **peers.DECISIONS,

@@ -70,3 +70,9 @@ PARCEL_HISTORY: Final = 100_000
 
 LEASE_RETRY_SECONDS: Final = 60.0
 """How soon a branch asks again when its question for a lease was not answered."""
+
+AUDIENCE_AT_START: Final = 200_000
+"""Newest arrivals that headquarters looks at when the first branch is linked after a start."""
+
+AUDIENCE_POSITIONS: Final = 4_000_000
+"""Arrivals of which headquarters remembers whom they concern: 8 bytes for each branch concerned."""

@@ -15,6 +15,7 @@ from typing import Any, Final
 from appliance.context import SITE, Actor
 from appliance.core import Core
 from appliance.sites import pending, proofs
+from appliance.sites.audience import Audience
 from appliance.sites.backlog import Backlog
 from appliance.sites.link_commands import NoteHistory, TakeIncarnation
 from appliance.sites.peers import NotePeer
@@ -35,6 +36,9 @@ logger = logging.getLogger("strongroom.link")
 
 HISTORY_OPERATIONS: Final = 500
 """Operations that one question for history asks for."""
+
+PROVING_BACKLOG: Final = 512
+"""Most operations that headquarters lacks while it is told of closed segments."""
 
 HISTORIES: Final = 8
 """Questions for history that are open at one time."""
@@ -109,7 +113,10 @@ class Links:
             self._missed,
         )
         self.reception = Reception(self.site)
+        self._audience = Audience(core)
         self._upstream: Driver | None = None
+        self._applied = 0
+        """At a branch: the newest position here of which the link was told."""
         self._backlog: Backlog | None = None
         self._is_met = False
         self._questions: dict[int, Stream] = {}
@@ -123,11 +130,22 @@ class Links:
 
     def changed(self) -> None:
         """Something was committed that other sites may have to hear of."""
-        self.reception.changed()
-        if self._upstream is not None:
-            self._upstream.changed()
-            self._ask()
+        if self.reception.links:
+            with self._engine.snapshot() as reader:
+                self._audience.look(reader)
+            self.reception.changed(self._audience.news())
+        elif self._upstream is not None:
+            self._look_up(self._upstream)
             self._prove()
+
+    def _look_up(self, link: Driver) -> None:
+        """Let the link to headquarters go on if there is anything new here, made or arrived."""
+        with self._engine.snapshot() as reader:
+            applied = self._core.applied(reader)
+        if applied != self._applied:
+            self._applied = applied
+            link.changed()
+            self._ask()
 
     @property
     def waiting(self) -> int:
@@ -186,7 +204,7 @@ class Links:
     def _replica(self, node: bytes) -> BranchReplica | HeadquartersReplica:
         if self._core.sites.is_branch:
             return BranchReplica(self._core, self._engine, self._execute, node, self._turn)
-        return HeadquartersReplica(self._core, self._engine, self._execute, node)
+        return HeadquartersReplica(self._core, self._engine, self._execute, node, self._audience)
 
     def _handle(self, link: Driver, effect: session.Effect) -> None:
         node = link.session.peer_node
@@ -328,7 +346,12 @@ class Links:
             self._prove()
 
     def _prove(self) -> None:
-        """Tell headquarters of closed segments whose operations it has, once it has asked."""
+        """Tell headquarters of closed segments whose operations it has, once it has asked.
+
+        Not before nearly all operations are there: messages are waited for, proofs are not.
+        """
+        if self._backlog is not None and len(self._backlog) > PROVING_BACKLOG:
+            return
         core, acknowledged = self._core, min(self._acknowledged.values(), default=0)
         for incarnation, first in list(self._unproven.items()):
             number = core.log.number_of(Origin(core.log.node, incarnation))

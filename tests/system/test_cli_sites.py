@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.system.cli_program import Demo, Office, Strongroom, finish, free_port
+from tests.system.cli_program import COMMAND_SECONDS, Demo, Office, Strongroom, finish, free_port
 
 TRIES = 400
 """How often a branch is asked whether it is linked; each time takes about a tenth of a second."""
@@ -107,6 +107,26 @@ def test_a_branch_joins_once_both_sides_show_the_same_words(
     acts = [line["act"] for line in headquarters.lines("audit", "tail", "--as", "frank")]
     kept = [act for act in acts if act.startswith("site.")]
     assert kept[-3:] == ["site.invited", "site.joined", "site.approved"]
+
+
+def test_a_branch_is_made_and_joins_in_one_command(
+    headquarters: Strongroom, demo: Demo, tmp_path: Path
+) -> None:
+    strongroom, data = Strongroom(tmp_path), tmp_path / "data"
+    (tmp_path / "invitation").write_text(invite(headquarters, demo, "harbour") + "\n")
+    named = ("--name", "Harbour", "--host", "127.0.0.1", "--data", str(data), "--json")
+    init = strongroom.start("init", *named, "--invitation-file", "invitation")
+    assert init.stderr is not None
+    while not (line := init.stderr.readline()).startswith("Fingerprint of this machine: "):
+        assert line
+    words = line.removeprefix("Fingerprint of this machine: ")
+    headquarters.ok("site", "approve", "harbour", "--fingerprint", words, "--as", "grace")
+    told, _ = init.communicate(timeout=COMMAND_SECONDS)
+    assert init.returncode == 0
+    answer = json.loads(told)
+    assert (answer["schema"], answer["invitations"]) == ("strongroom.init/1", [])
+    assert answer["joined"]["name"] == "harbour"
+    assert answer["joined"]["fingerprint"] == words.strip()
 
 
 def test_a_branch_serves_and_tells_how_it_stands(

@@ -15,7 +15,7 @@ from nacl.signing import SigningKey
 from appliance.administration import OPERATIONS, SIGNED, Administration
 from appliance.administration.administration import plain
 from appliance.administration.contract import failure
-from appliance.config import Config, ConfigError, Problem
+from appliance.config import Config, ConfigError
 from appliance.context import SITE, Actor
 from appliance.directory import codes
 from appliance.directory.commands import (
@@ -30,6 +30,7 @@ from appliance.directory.lockout import Lockout
 from appliance.directory.requests import canonical_json, canonical_request
 from appliance.disposal.runs import Progress
 from appliance.health import Health
+from appliance.problems import Problem
 from appliance.reload import Plan
 from appliance.replicas import Replicas
 from appliance.site import Ports, Site
