@@ -214,7 +214,7 @@ class OpLog(LogReader):
             draft.device,
             draft.counter,
             hlc.tick(tip.t, now_ms),
-            feed_head.key,
+            max(feed_head.key, draft.floor),
             draft.conversation,
             draft.target,
             draft.seen,
