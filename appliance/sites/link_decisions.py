@@ -9,8 +9,10 @@ from appliance.context import Context, refuse
 from appliance.sites import history, upstream
 from appliance.sites.link_commands import NoteHistory, TakeIncarnation, Taken, TakePiece
 from store import cursors
-from store.errors import FormatError, IntegrityError
-from sync.errors import RejectedError
+from store.attestation import Prefix
+from store.errors import EquivocationError, FormatError, IntegrityError
+from store.ids import Origin
+from sync.errors import ForkedError, RejectedError
 from sync.pieces import Lane
 
 if TYPE_CHECKING:
@@ -49,8 +51,19 @@ def take(core: Core, ctx: Context, command: TakePiece) -> Taken:
         if command.numbered_by.node != command.node:
             raise RejectedError("a branch tells of itself alone")
         return FromBranch(core, ctx, piece, command.numbered_by).take()
+    except EquivocationError as error:
+        if core.sites.is_branch:
+            raise RejectedError("an operation that does not hold") from error
+        raise _forked(core, ctx, command.numbered_by) from error
     except (FormatError, IntegrityError) as error:
         raise RejectedError("an operation that does not hold") from error
+
+
+def _forked(core: Core, ctx: Context, branch: Origin) -> ForkedError:
+    """Return what tells a branch that its log goes on differently here: it was set back."""
+    number = core.log.number_of(branch)
+    end = core.log.prefix(ctx.txn, number) if number is not None else Prefix(0, b"")
+    return ForkedError(branch.incarnation, end.seq, end.chain)
 
 
 def note_history(core: Core, ctx: Context, command: NoteHistory) -> None:

@@ -14,20 +14,22 @@ from typing import Any, Final
 
 from appliance.context import SITE, Actor
 from appliance.core import Core
-from appliance.sites import pending, proofs
+from appliance.sites import lineage, pending, proofs
 from appliance.sites.backlog import Backlog
+from appliance.sites.comparing import Comparing
 from appliance.sites.link_commands import NoteHistory, TakeIncarnation
 from appliance.sites.replica import BranchReplica, HeadquartersReplica
 from appliance.sites.turn import AgainError, Turn
+from store.arrivals import NO_CHAIN
 from store.engine.contract import Engine
-from store.errors import LimitError, StoreError
+from store.errors import EquivocationError, LimitError, StoreError
 from store.ids import Origin, Stream
 from store.ports import Clock, Entropy
 from store.segments import Statement, split_row
 from sync import driver, frames, session
 from sync.driver import Driver
 from sync.errors import FENCING, FencedError, ForkedError, LinkError, RejectedError
-from sync.pieces import NUMBERED, Cursors, Lane
+from sync.pieces import NUMBERED, Cursors, Lane, Standing
 from sync.reception import Reception
 
 logger = logging.getLogger("strongroom.link")
@@ -70,6 +72,7 @@ class Links:
         execute: decides and commits a command.
         software: this program and its version.
         changed: told whenever a link came up or ended.
+        reopen: told when the site has to be opened again, with its views written anew.
     """
 
     def __init__(
@@ -83,6 +86,7 @@ class Links:
         spawn: Callable[[Callable[[], Awaitable[None]]], None],
         software: str = "",
         changed: Callable[[], None] = lambda: None,
+        reopen: Callable[[], None] = lambda: None,
     ) -> None:
         self._core = core
         self._engine = engine
@@ -90,6 +94,7 @@ class Links:
         self._execute = execute
         self._spawn = spawn
         self._changed = changed
+        self._reopen = reopen
         self.notes: dict[str, Note] = {}
         """What takes the notes of each kind."""
         self.states: dict[bytes, LinkState] = {}
@@ -115,6 +120,9 @@ class Links:
         """At a branch: incarnation -> from where on headquarters has asked for segments."""
         self.notes[proofs.WANTED] = self._segments_wanted
         self.notes[proofs.TOLD] = self._segments_told
+        self._comparing = Comparing(core, engine, execute, self._ask_headquarters)
+        self.notes[lineage.WANTED] = self._lineage_wanted
+        self.notes[lineage.TOLD] = self._lineage_told
 
     def changed(self) -> None:
         """Something was committed that other sites may have to hear of."""
@@ -222,6 +230,8 @@ class Links:
         if self._core.sites.is_branch:
             self._upstream = link
             self._questions.clear()
+            if self._is_compared_first(link, up.peer):
+                return
             log = self._core.log
             of_turn = up.peer.cursors if up.peer.peer == self._turn.origin(log) else Cursors()
             self._acknowledged = dict(zip(NUMBERED, of_turn, strict=True))
@@ -276,6 +286,47 @@ class Links:
 
         self._spawn(take)
 
+    # --- comparing --------------------------------------------------------------------------------
+
+    def _is_compared_first(self, link: Driver, peer: Standing) -> bool:
+        """Begin to compare logs at a branch, where any are suspect; tell whether that is so."""
+        if self._comparing.is_new(peer.origin):
+
+            async def follow() -> None:
+                await self._comparing.follow(peer.origin)
+                link.stop(AgainError())
+
+            self._spawn(follow)
+            return True
+        return self._comparing.begin(peer.peer)
+
+    def _ask_headquarters(self, kind: str, body: bytes) -> None:
+        self.note(self._core.sites.headquarters_node, kind, body)
+
+    def _lineage_wanted(self, node: bytes, body: bytes) -> None:
+        if self._core.sites.is_branch:
+            return
+        with self._engine.snapshot() as reader:
+            told = lineage.answer(self._core, reader, node, body)
+        self.note(node, lineage.TOLD, told.pack())
+
+    def _lineage_told(self, node: bytes, body: bytes) -> None:
+        link = self._upstream
+        if node != self._core.sites.headquarters_node or link is None:
+            return
+        command = self._comparing.told(body)
+        if command is None:
+            return
+
+        async def settle() -> None:
+            settled = await self._comparing.settle(command)
+            if settled.must_reopen:
+                self._reopen()
+            elif settled.is_over:
+                link.stop(AgainError())
+
+        self._spawn(settle)
+
     # --- proofs -----------------------------------------------------------------------------------
 
     def _want_segments(self, branch: Origin) -> None:
@@ -310,7 +361,10 @@ class Links:
         async def take() -> None:
             proven = await self._execute(SITE, command)
             link = self.reception.links.get(node)
-            if proven.contradiction and link is not None:
+            if proven.contradiction == EquivocationError.code and link is not None:
+                first = Statement.unpack(split_row(command.rows[0])[0])
+                link.stop(ForkedError(first.origin.incarnation, first.first, NO_CHAIN))
+            elif proven.contradiction and link is not None:
                 link.stop(RejectedError(proven.contradiction))
             elif proven.stored:
                 newest = Statement.unpack(split_row(command.rows[-1])[0])

@@ -15,6 +15,7 @@ from appliance.core import Core
 from appliance.sites import history, outlet, upstream
 from appliance.sites.link_commands import Taken, TakePiece
 from appliance.sites.scope import Scope
+from appliance.sites.suspects import suspects
 from appliance.sites.turn import Turn
 from store import cursors, reading
 from store.engine.contract import Engine, Reader
@@ -103,21 +104,28 @@ class BranchReplica(SiteReplica):
     ) -> None:
         super().__init__(core, engine, execute, node)
         self._turn = turn or Turn()
+        self._is_comparing = False
+        """Logs are compared on this link, and nothing else travels."""
 
     def begin(self, peer: Standing) -> None:
         """Take note of where headquarters stands; raises ``AgainError`` for another incarnation."""
         super().begin(peer)
         with self._engine.snapshot() as reader:
-            self._turn.look(self._core.log, reader, peer)
+            self._is_comparing = bool(suspects(reader))
+            if not self._is_comparing:
+                self._turn.look(self._core.log, reader, peer)
 
     def standing(self) -> Standing:
         """Return where this branch stands towards headquarters.
 
-        While an earlier incarnation is sent nothing is asked for: that is for the present one.
+        While an earlier incarnation is sent, or logs are compared, nothing is asked for: that is
+        for the present one.
         """
         log = self._core.log
         with self._engine.snapshot() as reader:
             peer = upstream.followed(reader) or NOBODY
+            if suspects(reader):
+                return self._standing(peer, Cursors(*[NOTHING_MORE] * len(NUMBERED)))
             if self._turn.is_last(log):
                 return self._standing(peer, self._cursors(cursors.PEER))
             end = log.prefix(reader, self._turn.of(log))
@@ -128,6 +136,8 @@ class BranchReplica(SiteReplica):
     def head(self, lane: Lane) -> int:
         """Return the newest own seq."""
         del lane
+        if self._is_comparing:
+            return 0
         if self._turn.is_last(self._core.log):
             return self._core.log.head.seq
         with self._engine.snapshot() as reader:
@@ -140,12 +150,16 @@ class BranchReplica(SiteReplica):
 
     def owed(self) -> list[tuple[Stream, int]]:
         """Return the conversations whose history is to be asked for, and before which position."""
+        if self._is_comparing:
+            return []
         with self._engine.snapshot() as reader:
             found = list(history.owed(reader))
         named = ((self._core.streams.stream(each), before) for each, before in found)
         return [(stream, before) for stream, before in named if stream is not None]
 
     def _piece(self, reader: Reader, lane: Lane, after: int, budget_bytes: int) -> Piece | None:
+        if self._is_comparing:
+            return None
         limit, number = self._limit(lane, self.head(lane)), self._turn.of(self._core.log)
         return outlet.own_piece(self._core, reader, number, lane, after, limit, budget_bytes)
 

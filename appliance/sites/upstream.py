@@ -30,6 +30,13 @@ def followed(reader: Reader) -> Origin | None:
     return None if value is None else Origin(*_ROW.unpack(value))
 
 
+def hear_again(txn: Txn, pos: int) -> None:
+    """Follow headquarters' order from before a position on, where it was followed beyond."""
+    for lane in NUMBERED:
+        if cursors.get(txn, cursors.PEER, lane) >= pos:
+            cursors.put(txn, cursors.PEER, lane, pos - 1)
+
+
 def follow(txn: Txn, origin: Origin) -> None:
     """Follow the order of an incarnation of headquarters, from the beginning if it is new."""
     if followed(txn) == origin:
