@@ -419,6 +419,13 @@ class OpLog(LogReader):
         """
         self._begin(txn, self._origin.node, self._origins[self._number].verify_key)
 
+    def note_lost(self, txn: Txn, incarnation: int) -> None:
+        """Note an incarnation of this site that is lost with all its operations. Idempotent."""
+        lost = Origin(self._origin.node, incarnation)
+        if self.number_of(lost) is None:
+            key = self._origins[self._number].verify_key
+            self._put_origin(txn, OriginRow(lost, key, is_own=True))
+
     def close(self) -> None:
         """Mark a clean stop in the fence, when everything appended has been committed."""
         self._fence.stop(self._tip.seq)

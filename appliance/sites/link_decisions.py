@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from appliance.context import Context, refuse
-from appliance.sites import history, upstream
+from appliance.sites import history
 from appliance.sites.link_commands import NoteHistory, TakeIncarnation, Taken, TakePiece
+from appliance.sites.settling import begin_to_follow
 from store import cursors
 from store.attestation import Prefix
 from store.errors import EquivocationError, FormatError, IntegrityError
@@ -35,7 +36,7 @@ def take(core: Core, ctx: Context, command: TakePiece) -> Taken:
         if core.sites.is_branch:
             if command.node != core.sites.headquarters_node:
                 raise refuse("site.unknown")
-            upstream.follow(ctx.txn, command.numbered_by)
+            begin_to_follow(core, ctx, command.numbered_by)
             from_headquarters = FromHeadquarters(core, ctx, piece)
             if piece.lane is Lane.HISTORY:
                 return from_headquarters.take_history()
@@ -80,6 +81,8 @@ def take_incarnation(core: Core, ctx: Context, command: TakeIncarnation) -> None
     if not ctx.actor.is_site:
         raise refuse("permission.denied")
     if core.log.own.incarnation == command.instead_of:
+        if command.forgotten:
+            core.log.note_lost(ctx.txn, command.forgotten)
         core.log.renew(ctx.txn)
         core.succeed(ctx.txn, command.reason, ctx.now)
 

@@ -116,6 +116,7 @@ class Links:
         self._acknowledged: dict[Lane, int] = {}
         """At a branch: lane -> what headquarters has of the incarnation that is sent."""
         self._turn = Turn()
+        self._has_succeeded = False
         self._unproven: dict[int, int] = {}
         """At a branch: incarnation -> from where on headquarters has asked for segments."""
         self.notes[proofs.WANTED] = self._segments_wanted
@@ -275,14 +276,21 @@ class Links:
             link.stop(AgainError())
 
     def _take_incarnation(self, error: FencedError | ForkedError) -> None:
-        """Go on under a new incarnation, when it is this site that went back or was copied."""
-        own = self._core.log.own
-        if not self._core.sites.is_branch or error.incarnation != own.incarnation:
+        """Go on under a new incarnation, when it is this site that went back or was copied.
+
+        Headquarters cannot go back while it runs: it heeds a branch that says so once only.
+        """
+        own, is_branch = self._core.log.own, self._core.sites.is_branch
+        if error.incarnation != own.incarnation or (self._has_succeeded and not is_branch):
             return
+        self._has_succeeded = True
 
         async def take() -> None:
-            await self._execute(SITE, TakeIncarnation(own.incarnation, error.code))
+            forgotten = getattr(error, "forgotten", 0)
+            await self._execute(SITE, TakeIncarnation(own.incarnation, error.code, forgotten))
             self._turn.number, self._backlog = 0, None
+            if not is_branch:
+                self.reception.stop(AgainError())
 
         self._spawn(take)
 

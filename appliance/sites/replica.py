@@ -17,9 +17,13 @@ from appliance.sites.link_commands import Taken, TakePiece
 from appliance.sites.scope import Scope
 from appliance.sites.suspects import suspects
 from appliance.sites.turn import Turn
-from store import cursors, reading
+from store import cursors, order, reading
 from store.engine.contract import Engine, Reader
 from store.ids import Origin, Stream
+from store.records import skeleton_of
+from store.skeleton import op_hash
+from store.tables import LOG
+from sync.errors import FencedError
 from sync.pieces import NUMBERED, Cursors, Lane, Piece, Standing
 from sync.session import Chapter
 
@@ -127,7 +131,9 @@ class BranchReplica(SiteReplica):
             if suspects(reader):
                 return self._standing(peer, Cursors(*[NOTHING_MORE] * len(NUMBERED)))
             if self._turn.is_last(log):
-                return self._standing(peer, self._cursors(cursors.PEER))
+                held, digest = upstream.newest(reader)
+                standing = self._standing(peer, self._cursors(cursors.PEER))
+                return standing._replace(held=held, held_chain=digest)
             end = log.prefix(reader, self._turn.of(log))
         return Standing(
             self._turn.origin(log), *end, peer, Cursors(*[NOTHING_MORE] * len(NUMBERED))
@@ -170,6 +176,38 @@ class HeadquartersReplica(SiteReplica):
     def __init__(self, core: Core, engine: Engine, execute: Execute, node: bytes) -> None:
         super().__init__(core, engine, execute, node)
         self._scope = Scope(node, core.conversations, core.sites.node_of_person)
+
+    def begin(self, peer: Standing) -> None:
+        """Take note of where a branch stands; raises ``FencedError`` if this site was set back."""
+        if peer.peer.node == self._core.log.node and self._was_set_back(peer):
+            own, followed = self._core.log.own, peer.peer
+            forgotten = 0 if followed == own else followed.incarnation
+            raise FencedError(own.incarnation, peer.held, forgotten)
+        super().begin(peer)
+
+    def _was_set_back(self, peer: Standing) -> bool:
+        """Tell whether a branch has followed this site's order further than it goes now.
+
+        Or one that gives the positions to others, or one of an incarnation that is forgotten.
+        """
+        log = self._core.log
+        if peer.peer != log.own:
+            return log.number_of(peer.peer) is None
+        if max((each for each in peer.cursors if each != NOTHING_MORE), default=0) > log.head.pos:
+            return True
+        with self._engine.snapshot() as reader:
+            return bool(peer.held) and self._is_other(reader, peer.held, peer.held_chain)
+
+    def _is_other(self, reader: Reader, pos: int, digest: bytes) -> bool:
+        """Tell whether not that operation is at a position, as far as the order is kept."""
+        start = order.start(reader)
+        if start is None or pos < start:
+            return False
+        placed = next(order.after(reader, pos - 1, 1), None)
+        if placed is None or placed.pos != pos:
+            return True
+        value = reader.get(LOG.key(placed.origin, placed.seq))
+        return value is None or op_hash(skeleton_of(value)) != digest
 
     def standing(self) -> Standing:
         """Return where headquarters stands towards the branch: its newest incarnation here."""

@@ -87,15 +87,21 @@ def suspect_earlier(core: Core, txn: Txn) -> None:
 
 
 def follow(core: Core, ctx: Context, command: Follow) -> None:
-    """Decide ``Follow``, by the branch alone; its copy of what was before is suspect then."""
+    """Decide ``Follow``, by the branch alone."""
     if not ctx.actor.is_site or not core.sites.is_branch:
         raise refuse("permission.denied")
-    before = upstream.followed(ctx.txn)
-    number = None if before is None else core.log.number_of(before)
-    if before != command.headquarters and number is not None:
-        suspect(ctx.txn, number)
-    upstream.follow(ctx.txn, command.headquarters)
+    begin_to_follow(core, ctx, command.headquarters)
     _note_applied(core, ctx)
+
+
+def begin_to_follow(core: Core, ctx: Context, headquarters: Origin) -> None:
+    """Follow an incarnation of headquarters; all it ever was is suspect if that is a new one."""
+    if upstream.followed(ctx.txn) == headquarters:
+        return
+    for number, row in core.log.origins.items():
+        if row.origin.node == headquarters.node and row.after is None:
+            suspect(ctx.txn, number)
+    upstream.follow(ctx.txn, headquarters)
 
 
 def settle(core: Core, ctx: Context, command: Settle) -> Settled:
@@ -157,7 +163,7 @@ class _Differing:
         self._last = lineage.newest(log, reader, number)
         differing = [s for s, (_, mine) in self._mine.items() if told.at(s) not in (mine, MISSING)]
         lacking = told.last > self._last if self.is_own else self._last > told.last
-        self.has_diverged = told.last > 0 and (bool(differing) or lacking)
+        self.has_diverged = bool(differing) or lacking
         end = self._last if self.is_own else min(self._last, told.last)
         self.common = min(differing) - 1 if differing else end
 

@@ -33,6 +33,7 @@ from appliance.sites.link_commands import NoteHistory, TakePiece
 from appliance.sites.replica import BranchReplica, HeadquartersReplica
 from appliance.sites.scope import Scope
 from appliance.sites.settling import Follow
+from appliance.sites.suspects import suspects
 from appliance.sites.turn import AgainError
 from store import hlc
 from store.disk import MemoryDisk
@@ -44,6 +45,7 @@ from store.vault import NoWrap
 from sync import columns
 from sync.pieces import NUMBERED, Lane, Piece
 from tests.appliance.messaging.harness import House, _raise
+from tests.appliance.sites import invariants
 
 BUDGET_BYTES = 64 * 1024
 
@@ -186,13 +188,14 @@ class OrganisationOf(Generic[P]):
         comparing = Comparing(
             core, branch.site.ports.engine, branch.execute, lambda _, body: asked.append(body)
         )
+        down = HeadquartersReplica(hub.core, hub.site.ports.engine, hub.execute, branch.node)
+        up = BranchReplica(core, branch.site.ports.engine, branch.execute, hub.node)
+        down.begin(up.standing())
         if comparing.is_new(headquarters):
             branch.do(SITE, Follow(headquarters))
-        engine = hub.site.ports.engine
-        standing = HeadquartersReplica(hub.core, engine, hub.execute, branch.node).standing()
-        comparing.begin(standing.peer)
+        comparing.begin(down.standing().peer)
         while asked:
-            with engine.snapshot() as reader:
+            with hub.site.ports.engine.snapshot() as reader:
                 told = lineage.answer(hub.core, reader, branch.node, asked.pop()).pack()
             command = comparing.told(told)
             if command is None:
@@ -255,6 +258,19 @@ class Organisation(OrganisationOf[Place]):
 
     def __init__(self, branches: int = 2) -> None:
         super().__init__(branches, Place)
+
+
+def prove(organisation: Organisation) -> None:
+    """Prove that nothing is lost, and that all sites agree with each other and themselves."""
+    organisation.compare()
+    organisation.check()
+    for place in organisation.places:
+        invariants.views_follow_the_log(place.site)
+        invariants.nothing_is_there_twice(place.site)
+    for branch in organisation.branches:
+        invariants.nothing_is_lost(organisation.hub.site, branch.site)
+        with branch.reading() as reader:
+            assert suspects(reader) == []
 
 
 def told_at_once(asking: Coroutine[Any, Any, Any]) -> Any:

@@ -16,14 +16,12 @@ from appliance.operations import Kind, LogSettled, decode
 from appliance.sites import settling
 from appliance.sites.link_commands import TakeIncarnation
 from appliance.sites.settling import Settle
-from appliance.sites.suspects import suspects
 from store.faults import PowerCut
 from store.ops import Op
 from sync.errors import ForkedError
 from sync.pieces import Lane
-from tests.appliance.sites import invariants
 from tests.appliance.sites.cases import begin, new_organisation, say, texts
-from tests.appliance.sites.harness import Organisation, Place
+from tests.appliance.sites.harness import Organisation, Place, prove
 from transports.wire import schema
 from transports.wire.schema import Body, Id
 
@@ -38,19 +36,6 @@ def organisation() -> Iterator[Organisation]:
 def fence(branch: Place) -> None:
     """Let a branch go on under a new incarnation, as headquarters tells it to."""
     branch.do(SITE, TakeIncarnation(branch.core.log.own.incarnation, "link.fenced"))
-
-
-def prove(organisation: Organisation) -> None:
-    """Prove that nothing is lost, and that all sites agree with each other and themselves."""
-    organisation.compare()
-    organisation.check()
-    for place in organisation.places:
-        invariants.views_follow_the_log(place.site)
-        invariants.nothing_is_there_twice(place.site)
-    for branch in organisation.branches:
-        invariants.nothing_is_lost(organisation.hub.site, branch.site)
-        with branch.reading() as reader:
-            assert suspects(reader) == []
 
 
 def audited(branch: Place) -> list[LogSettled]:

@@ -6,7 +6,6 @@ The numbers in the names are those of the table of failure cases in docs/archite
 from __future__ import annotations
 
 from collections.abc import Iterator
-from copy import deepcopy
 
 import pytest
 import trio
@@ -105,11 +104,11 @@ async def _roll_back(federation: Federation) -> None:
         branch = federation.houses[1]
         await federation.send("bea", conv, "kept by both")
         await federation.settle()
-        kept = branch.world.medium.copied(), deepcopy(branch.world.data)
+        kept = federation.kept(branch)
         await federation.send("bea", conv, "known to headquarters only")
         await federation.settle()
         before = branch.site.core.log.own
-        await federation.restart(branch, *kept)
+        await federation.set_back(branch, kept)
         assert branch.site.core.log.own == before, "nothing here tells of the rollback"
         with trio.fail_after(600):
             while branch.site.core.log.own == before:  # noqa: ASYNC110 - virtual time
