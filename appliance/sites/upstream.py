@@ -5,6 +5,8 @@
     0       16    bytes  NodeId of headquarters
     16      8     u64    its incarnation, whose positions the cursors count
 
+    META row "upstream." and the same in hex: it was followed once, and is no more; empty
+
     META row "upstream.newest"
     offset  size  type   meaning
     0       8     u64    the highest position at which an operation came from there
@@ -60,9 +62,21 @@ def hear_again(txn: Txn, pos: int) -> None:
 
 def follow(txn: Txn, origin: Origin) -> None:
     """Follow the order of an incarnation of headquarters, from the beginning if it is new."""
-    if followed(txn) == origin:
+    known = followed(txn)
+    if known == origin:
         return
+    if known is not None:
+        txn.put(_past(known), b"")
     txn.put(_KEY, _ROW.pack(*origin))
     txn.delete(_NEWEST_KEY)
     for lane in NUMBERED:
         cursors.put(txn, cursors.PEER, lane, 0)
+
+
+def is_past(reader: Reader, origin: Origin) -> bool:
+    """Tell whether an incarnation of headquarters was followed until another came."""
+    return followed(reader) != origin and reader.get(_past(origin)) is not None
+
+
+def _past(origin: Origin) -> bytes:
+    return meta_key(f"upstream.{_ROW.pack(*origin).hex()}")
