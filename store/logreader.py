@@ -53,6 +53,10 @@ class LogReader:
         """The origins in this log by their local number (a copy)."""
         return dict(self._origins)
 
+    def origin(self, number: int) -> Origin:
+        """Return the origin that has a local number."""
+        return self._origins[number].origin
+
     def is_own(self, origin: int) -> bool:
         """Tell whether an origin's number stands for an incarnation of this site."""
         return self._origins[origin].is_own
