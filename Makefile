@@ -20,7 +20,7 @@ run: $(RUNTIME) ## Start a demo appliance on this machine (data in demo-data, ke
 	@exec $(BIN)/strongroom demo
 
 demo-sites: $(RUNTIME) ## Show headquarters and two branches here; a line is cut, and heals
-	@$(BIN)/python -m cli.demo_sites
+	@$(BIN)/strongroom demo-sites
 
 test: check ## Run every gate, then every test
 	@$(BIN)/pytest -q

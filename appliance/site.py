@@ -13,6 +13,8 @@ from typing import Any, Final
 
 import nacl.signing
 
+from appliance import newly_known
+from appliance.backup_age import NoteBackup
 from appliance.certificates import KEY_ENTROPY_BYTES, new_ca
 from appliance.context import SITE, Actor, Outcome
 from appliance.core import SECRET_BYTES, Core
@@ -54,8 +56,8 @@ CERTIFICATE_FILE: Final = "decommissioned.certificate"
 CLOSING_FILE: Final = "decommissioned"
 """The closing note, in the data directory, after the root has gone."""
 
-URGENT: Final = frozenset((PlaceHold, Slice, CutLost, Confirm, ReadClock, EndFound))
-"""Commands that must also work on a full disk: what holds and what destroys."""
+URGENT: Final = frozenset((PlaceHold, Slice, CutLost, Confirm, ReadClock, EndFound, NoteBackup))
+"""Commands that must also work on a full disk: what holds, what destroys, what saves."""
 
 Deliver = Callable[[list[Completion[Outcome]]], None]
 
@@ -205,6 +207,7 @@ class Site:
             is_whole = vault.has_signed_off(reader, token - 1)
         if not is_whole:
             vault.abandon_lost(ports.engine, token)
+        newly_known.catch_up(ports.engine, token, vault, ports.entropy)
         with ports.engine.snapshot() as reader:
             txn = Txn(reader)
             core = Core.open(txn, vault, Fence(ports.data), ports.entropy)

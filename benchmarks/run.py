@@ -25,8 +25,10 @@ from benchmarks import (
     growing,
     idling,
     linking,
+    merging,
     reading,
     storming,
+    thin,
     travelling,
     vault,
 )
@@ -68,10 +70,17 @@ WORKLOADS: Final[dict[str, tuple[tuple[str, ...], Run]]] = {
     "traffic": (BOTH, travelling.run),
     "expiry": (NONE, expiring.run),
     "link": (NONE, linking.run),
+    "thin": (NONE, partial(thin.run, 1.0)),
+    "thin-week": (NONE, partial(thin.run, 7.0)),
+    "thin-month": (NONE, partial(thin.run, 30.0)),
+    "merge": (NONE, merging.run),
     "vault-1e5": (NONE, partial(vault.run, 100_000)),
     "vault-1e6": (NONE, partial(vault.run, 1_000_000)),
 }
 """Name -> carriers and what runs; the names are those of docs/performance.md."""
+
+LONG: Final = frozenset({"thin-week", "thin-month"})
+"""Runs only when named: a thin line takes its time."""
 
 
 def results(name: str) -> Iterator[Result]:
@@ -108,7 +117,7 @@ def main(arguments: list[str]) -> int:
     if unknown:
         print(f"unknown: {', '.join(unknown)}; known: {', '.join(WORKLOADS)}", file=sys.stderr)
         return 2
-    for name in names or WORKLOADS:
+    for name in names or (name for name in WORKLOADS if name not in LONG):
         lines = []
         for _ in range(max(1, times)):
             for result in results(name):

@@ -23,7 +23,7 @@ from appliance.operations import (
     Message,
     decode,
 )
-from appliance.sites import pending
+from appliance.sites import pending, unknown
 from appliance.sites.link_commands import Taken
 from appliance.sites.merge import Side
 from appliance.sites.reach import REACH, is_only_kept, lane
@@ -141,6 +141,8 @@ class Intake(ABC):
             escrow.drop(self.ctx.txn, Group((op,)))
         if op.target:  # what targets a message may come before it, in another lane
             self.origin_number(Origin(*OpId.unpack(op.target)[:2]))
+        if op.kind not in SPECS:
+            unknown.note(self.ctx.txn, op)
         if body is None or is_only_kept(op.kind):
             return
         self.core.apply(self.ctx.txn, op, self.core.localised(op, body))

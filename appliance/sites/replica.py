@@ -13,6 +13,7 @@ from typing import Any
 from appliance.context import SITE, Actor
 from appliance.core import Core
 from appliance.sites import history, outlet, upstream
+from appliance.sites.audience import Audience
 from appliance.sites.link_commands import Taken, TakePiece
 from appliance.sites.scope import Scope
 from appliance.sites.turn import Turn
@@ -153,8 +154,16 @@ class BranchReplica(SiteReplica):
 class HeadquartersReplica(SiteReplica):
     """At headquarters: sends a branch what is in its scope, takes its log."""
 
-    def __init__(self, core: Core, engine: Engine, execute: Execute, node: bytes) -> None:
+    def __init__(
+        self,
+        core: Core,
+        engine: Engine,
+        execute: Execute,
+        node: bytes,
+        audience: Audience | None = None,
+    ) -> None:
         super().__init__(core, engine, execute, node)
+        self._audience = audience
         self._scope = Scope(node, core.conversations, core.sites.node_of_person)
 
     def standing(self) -> Standing:
@@ -175,10 +184,12 @@ class HeadquartersReplica(SiteReplica):
         return self._core.log.head.pos
 
     def _piece(self, reader: Reader, lane: Lane, after: int, budget_bytes: int) -> Piece | None:
-        limit = self._limit(lane, self._core.applied(reader))
-        return outlet.scoped_piece(
-            self._core, reader, self._scope, self._peer, lane, after, limit, budget_bytes
-        )
+        limit, positions = self._limit(lane, self._core.applied(reader)), None
+        if self._audience is not None:
+            self._audience.look(reader)
+            positions = self._audience.positions(self._node, lane, after, limit)
+        place = self._scope, self._peer, lane, after, limit
+        return outlet.scoped_piece(self._core, reader, *place, budget_bytes, positions)
 
     def history(self, stream: Stream, before: int, limit: int, budget_bytes: int) -> Chapter | None:
         """Return the newest operations of a conversation before a position of headquarters."""
