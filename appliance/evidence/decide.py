@@ -242,7 +242,7 @@ def _operation(ctx: Context, sight: Sight, name: str) -> Op:
         packed = b""
     place = None
     if len(packed) == OP_ID_BYTES:
-        place = ctx.conversations.place(ctx.txn, OpId.unpack(packed))
+        place = ctx.conversations.place(OpId.unpack(packed))
     if place is None:
         raise Refusal("message.unknown")
     try:

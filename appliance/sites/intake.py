@@ -83,7 +83,7 @@ class Intake(ABC):
             origin = self.piece.origins[entry.origin]
         except IndexError:
             raise RejectedError("an operation of an origin that is not named") from None
-        number = self.origin_number(origin)
+        number = self.core.log.number_at(self.origin_number(origin), entry.shipment.seq)
         is_earlier = self.core.log.is_own(number)
         if is_earlier and self.piece.lane is Lane.CONTROL:  # of an earlier incarnation
             pending.confirm_upto(self.ctx.txn, number, entry.shipment.seq)

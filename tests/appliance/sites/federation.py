@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -20,12 +21,12 @@ from appliance.directory.commands import CreatePerson
 from appliance.messaging import timeline
 from appliance.operations import Kind, PersonHome
 from appliance.positions import format_pos
+from appliance.reopening import ReopenError
 from appliance.server import Appliance
 from appliance.site import Site
 from appliance.sites.leaver import LOOK_SECONDS
 from appliance.sites.leaving import outside, surviving
 from appliance.sites.replica import HeadquartersReplica
-from store.disk import MemoryDisk
 from store.engine.memory import Medium
 from store.ids import Stream, StreamKind
 from store.limits import SEGMENT_MS
@@ -35,7 +36,7 @@ from sync.memory import FAIR, MemoryLink, Weather
 from sync.pieces import NUMBERED, Standing
 from tests.appliance.simulation import CONFIG, TrioClock, World
 from tests.appliance.sites import invariants
-from tests.appliance.sites.harness import append, compare, enrol
+from tests.appliance.sites.harness import State, append, compare, enrol
 from transports.memory import MemoryNetwork
 from transports.wire import schema
 from transports.wire.errors import Refusal
@@ -180,11 +181,21 @@ class Federation:
         try:
             with house.scope:
                 await house.appliance.run(task_status=task_status)
+        except ReopenError:
+            self._nursery.start_soon(self._reopen, house)
         except Exception:
             if not house.is_cut:
                 raise
         finally:
             house.ended.set()
+
+    async def _reopen(self, house: House) -> None:
+        """Start a machine's program again, as its service manager does."""
+        for line in self.lines.values():
+            if line.branch is house:
+                await line.end()
+        await self._start(house)
+        self._lay_lines(self.weather)
 
     async def _stop(self, house: House) -> None:
         """Cut the power of a machine; its lines end with it."""
@@ -382,10 +393,15 @@ class Federation:
         clock.offset_ms = self.dice.randrange(-CLOCK_WRONG_MS, CLOCK_WRONG_MS)
         clock.drift = self.dice.uniform(-CLOCK_DRIFT, CLOCK_DRIFT)
 
-    async def restart(self, house: House, medium: Medium, data: MemoryDisk) -> None:
-        """Stop a machine and start it on another state of its devices, as a rollback does."""
+    def kept(self, house: House) -> State:
+        """Return a copy of everything that a machine's devices hold now."""
+        return house.world.medium.copied(), deepcopy((house.world.data, house.world.keys))
+
+    async def set_back(self, house: House, state: State) -> None:
+        """Stop a machine and start it on an earlier state of all its devices, silently."""
         await self._stop(house)
-        house.world.medium, house.world.data = medium, data
+        house.world.medium = state[0].copied()
+        house.world.data, house.world.keys = deepcopy(state[1])
         await self._start(house)
         self._lay_lines(self.weather)
 
