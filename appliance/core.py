@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 import nacl.signing
 
-from appliance import collector, health
+from appliance import backup_age, collector, health
 from appliance.context import Actor, Context, Outcome
 from appliance.directory import decide as directory_decide
 from appliance.directory.state import Directory
@@ -43,7 +43,15 @@ from appliance.operations import (
     encode,
 )
 from appliance.policy.clock import Reading
-from appliance.sites import decide_lease, decide_sites, leaving, link_decisions, proofs
+from appliance.sites import (
+    decide_lease,
+    decide_sites,
+    leaving,
+    link_decisions,
+    peers,
+    proofs,
+    settling,
+)
 from appliance.sites.reach import is_only_kept
 from appliance.sites.registry import Sites
 from store import cursors, feeds, heads
@@ -51,7 +59,7 @@ from store.engine.contract import Reader
 from store.engine.txn import Txn
 from store.errors import FormatError, IntegrityError, PartGoneError
 from store.fence import Fence
-from store.ids import SITE_STREAM, Stream, StreamKind
+from store.ids import SITE_STREAM, OpId, Stream, StreamKind
 from store.ledger import Ledger
 from store.logreader import LogReader
 from store.oplog import Draft, Op, OpClass, OpLog
@@ -84,14 +92,21 @@ DECISIONS: dict[type, Callable[[Context, Any], Any]] = {
     **directory_decide.DECISIONS,
     **MESSAGING,
     **health.DECISIONS,
+    **backup_age.DECISIONS,
     **decide_sites.DECISIONS,
     **decide_lease.DECISIONS,
+    **peers.DECISIONS,
 }
 """Every command that can be decided, and the function that decides it."""
 
 
 _WEIGHTY: Final[Mapping[type, Callable[[Any, Context, Any], Any]]] = ChainMap(
-    DISPOSAL, link_decisions.DECISIONS, proofs.DECISIONS, leaving.DECISIONS, decide_lease.WEIGHTY
+    DISPOSAL,
+    link_decisions.DECISIONS,
+    proofs.DECISIONS,
+    leaving.DECISIONS,
+    decide_lease.WEIGHTY,
+    settling.DECISIONS,
 )
 """Decisions that get the core itself."""
 
@@ -111,6 +126,7 @@ class Core:
         self.conversations = Conversations(streams)
         self.sites = Sites(self.directory)
         self.conversations.is_own = self.is_own
+        self.conversations.place = self.place_of
         self.site_name = ""
         self.secrets: dict[int, bytes] = {}
         self._signing_key: nacl.signing.SigningKey | None = None
@@ -165,6 +181,8 @@ class Core:
         own = sorted(number for number, row in self.log.origins.items() if row.is_own)
         if len(own) < 2:
             return
+        if self.sites.is_branch:
+            settling.suspect_earlier(self, txn)
         before = Ledger.open(txn, own[-2])
         incarnation = self.log.origins[own[-2]].origin.incarnation
         body = SiteSucceeds(incarnation, before.size, before.root(), reason)
@@ -420,6 +438,10 @@ class Core:
     def is_own(self, origin: int) -> bool:
         """Tell whether what comes from an origin was made at this site."""
         return (self._read_log or self.log).is_own(origin)
+
+    def place_of(self, op_id: OpId) -> tuple[int, int] | None:
+        """Return where an operation would be in this site's log; None for unknown origins."""
+        return (self._read_log or self.log).place_of(op_id)
 
     def place_in(self, value: bytes) -> tuple[int, int]:
         """Read a REGISTER row's value: origin number and seq of the newest operation."""

@@ -41,6 +41,7 @@ from appliance.health import Health
 from appliance.messaging import commands as messaging_commands
 from appliance.network import Network, RealNetwork
 from appliance.operations import SecretSlot
+from appliance.reopening import ReopenError
 from appliance.replicas import FOLLOW_SECONDS, Place, Replicas, ReplicaStatus, places
 from appliance.site import Site
 from appliance.sites import applying, desk, leaver, lines
@@ -50,6 +51,7 @@ from appliance.sites.leaver import Leaver
 from appliance.sites.limits import LEASE_MARK_SECONDS, RENEWAL_SECONDS
 from appliance.sites.line import Line
 from appliance.sites.linking import Links
+from appliance.sites.parcels import Parcels
 from appliance.version import program_version
 from store.errors import StoreError
 from store.tables import URGENT
@@ -138,17 +140,18 @@ class Appliance:
         self._nursery: trio.Nursery | None = None
         self._token: trio.lowlevel.TrioToken
         self._stop = trio.Event()
+        self._must_reopen = False
         site.core.sites.profile = config.site.profile
+        ports, software = site.ports, f"strongroom/{program_version()}"
+        means = (site.core, ports.engine, ports.clock, ports.entropy, self.execute)
         self.links = Links(
-            site.core,
-            site.ports.engine,
-            self._clock,
-            site.ports.entropy,
-            self.execute,
+            *means,
             spawn=self._spawn,
-            software=f"strongroom/{program_version()}",
+            software=software,
             changed=self._link_changed,
+            reopen=self._reopen,
         )
+        self.parcels = Parcels(*means, self._blocking, self.links, software)
         self.leasing = Leasing(site.core, self.links, self.execute, self._spawn)
         site.core.directory.lifetimes = reload.lifetimes_of(config.sessions)
         self.network = network or self._open_network()
@@ -203,7 +206,8 @@ class Appliance:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until ``drain`` has finished or the task is cancelled; then close the site.
 
-        Raises the writer's failure if it had one: the process must then end.
+        Raises the writer's failure if it had one, ``ReopenError`` when the views have to be written
+        anew: the process must then end.
         """
         self._token = trio.lowlevel.current_trio_token()
         self.site.attach(self.gateway.delivered, self._writer_failed)
@@ -217,6 +221,8 @@ class Appliance:
             self.site.close()
         if self.site.failure is not None:
             raise self.site.failure
+        if self._must_reopen:
+            raise ReopenError("views are written anew")
 
     async def _serve(self, task_status: trio.TaskStatus[None]) -> None:
         async with trio.open_nursery() as nursery:
@@ -268,6 +274,12 @@ class Appliance:
             await self.disposal.end()
         if isinstance(self.network, RealNetwork):
             await self.network.leave()
+        self._stop.set()
+
+    def _reopen(self) -> None:
+        """Stop at once: what people are shown is not what the log says. In the trio thread."""
+        logger.warning("server.reopening")
+        self._must_reopen = True
         self._stop.set()
 
     def _writer_failed(self, error: BaseException) -> None:

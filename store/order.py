@@ -15,7 +15,7 @@ stands alone pays nothing. At headquarters this is the order of arrival that all
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from store.engine.contract import Reader
@@ -57,3 +57,11 @@ def after(reader: Reader, pos: int, limit: int | None = None) -> Iterator[Placed
     """Yield what was applied after a position, in order, at most ``limit`` rows."""
     for key, value in reader.range(ORDER.key(pos + 1), ORDER.span()[1], limit=limit):
         yield Placed(ORDER.columns(key)[0], *_ROW.unpack(value))
+
+
+def at(reader: Reader, positions: Iterable[int]) -> Iterator[Placed]:
+    """Yield what was applied at some positions, those that are here."""
+    for pos in positions:
+        value = reader.get(ORDER.key(pos))
+        if value is not None:
+            yield Placed(pos, *_ROW.unpack(value))

@@ -18,7 +18,13 @@ import trio
 from store.errors import StoreError
 from sync.backoff import pause_seconds
 from sync.errors import LinkError, LostError, StoppedError
-from sync.limits import FAREWELL_SECONDS, NEWS_SECONDS, PULL_SECONDS, SEND_BYTES
+from sync.limits import (
+    FAREWELL_SECONDS,
+    LOOK_SECONDS,
+    NEWS_SECONDS,
+    PULL_SECONDS,
+    SEND_BYTES,
+)
 from sync.session import BULK, MAIN, Effect, Ended, LinkedReplica, Moment, Role, Session, Take, Up
 
 logger = logging.getLogger("strongroom.link")
@@ -103,6 +109,7 @@ class Driver:
         self._news_seconds = news_seconds
         self._has_news = False
         self._news_at = -math.inf
+        self._look_at = -math.inf
         self._nursery: trio.Nursery | None = None
         self._changes = trio.Event()
         self._over = trio.Event()
@@ -225,15 +232,16 @@ class Driver:
             if trio.current_time() >= self.session.due():
                 self._do(self.session.tick(self._site.moment()))
                 await trio.lowlevel.checkpoint()
-            news_at = self._news_at if self._has_news else math.inf
+            news_at = self._news_at if self._has_news else self._look_at
             with trio.move_on_at(min(news_at, self.session.due())):
                 await self._changed()
 
     def _look_for_news(self) -> None:
         now = trio.current_time()
-        if self._has_news and now >= self._news_at:
+        if now >= (self._news_at if self._has_news else self._look_at):
             self._has_news = False
             self._news_at = now + self._news_seconds()
+            self._look_at = now + LOOK_SECONDS
             self.session.changed()
             self._wake()
 

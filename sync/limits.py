@@ -130,3 +130,6 @@ NEWS_SECONDS = 0.1
 
 NEWS_SECONDS_PER_LINK = 0.001
 """The same for each link at headquarters, where a thousand looking at once would take too long."""
+
+LOOK_SECONDS = 600.0
+"""How long a link is left alone that has no news: then its cursors follow what was for others."""

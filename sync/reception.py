@@ -46,9 +46,9 @@ class Reception:
 
     def changed(self, nodes: Collection[bytes] | None = None) -> None:
         """There may be something new for these branches, or for all."""
-        for node, driver in list(self.links.items()):
-            if nodes is None or node in nodes:
-                driver.changed()
+        for node in self.links if nodes is None else nodes:
+            if node in self.links:
+                self.links[node].changed()
 
     def _news_seconds(self) -> float:
         """Return how long news gather: with many links, looking for them takes its time."""

@@ -40,7 +40,6 @@ from appliance.operations import (
     Mark,
     Message,
 )
-from store import origins
 from store.engine.contract import Reader
 from store.engine.txn import Txn
 from store.errors import IntegrityError
@@ -85,6 +84,8 @@ class Conversations:
         self.tenant_secret = b""
         self.is_own: Callable[[int], bool] = _always
         """Tells of an origin's number whether what comes from there was made at this site."""
+        self.place: Callable[[OpId], Place | None] = _nowhere
+        """Returns where an operation would be in this site's log; None for unknown origins."""
         self._conversations: dict[bytes, Conversation] = {}
         self._of_person: dict[bytes, Mapping[bytes, int]] = {}
         self._fronts: dict[int, Front] = {}
@@ -95,7 +96,6 @@ class Conversations:
         self._copies: dict[Place, Place] = {}
         self._got: dict[bytes, int] = {}
         self._recalled: dict[Place, bool] = {}
-        self._numbers: dict[tuple[bytes, int], int] = {}
 
     def __len__(self) -> int:
         """Return how many conversations there are."""
@@ -166,16 +166,6 @@ class Conversations:
         """Return all duties, by name."""
         return sorted(self._duties.values(), key=lambda duty: duty.name)
 
-    def place(self, reader: Reader, op_id: OpId) -> Place | None:
-        """Return where an operation would be in this site's log; None for unknown origins."""
-        origin = op_id[:2]
-        number = self._numbers.get(origin)
-        if number is None:
-            for known, row in origins.load(reader).items():
-                self._numbers[row.origin] = known
-            number = self._numbers.get(origin)
-        return None if number is None else (number, op_id.seq)
-
     def in_memory(self) -> tuple[dict[bytes, Conversation], dict[bytes, Duty], dict[Place, Urgent]]:
         """Return conversations, duties and open urgent messages (copies), to be compared."""
         return dict(self._conversations), dict(self._duties), dict(self._urgent)
@@ -245,7 +235,6 @@ class Conversations:
         """Follow an operation in rows and memory; the log has written FEED, HEAD, TIMELINE."""
         if op.kind not in _KINDS:
             return
-        self._numbers.setdefault(op.id[:2], op.origin)
         if isinstance(body, ConversationMember):
             self.streams.ensure(txn, Stream(StreamKind.PERSON, body.person), op.received_ms)
         self.fold(op, body, txn.on_rollback)
@@ -274,7 +263,7 @@ class Conversations:
         )
 
     def _note_target(self, txn: Txn, op: Op) -> None:
-        root = self.place(txn, OpId.unpack(op.target))
+        root = self.place(OpId.unpack(op.target))
         if root is None:
             return
         txn.put(TARGET.key(*root, op.origin, op.id.seq), b"")
@@ -289,7 +278,7 @@ class Conversations:
         """
         place = (op.origin, op.id.seq)
         if op.target:
-            root = self.place(txn, OpId.unpack(op.target))
+            root = self.place(OpId.unpack(op.target))
             if root is not None:
                 txn.delete(TARGET.key(*root, *place))
         if op.kind != Kind.MESSAGE:
@@ -441,6 +430,11 @@ class Conversations:
 def _always(origin: int) -> bool:
     del origin
     return True
+
+
+def _nowhere(op_id: OpId) -> Place | None:
+    del op_id
+    return None
 
 
 def _with_member(

@@ -121,6 +121,7 @@ from appliance.operations.proof import (
     DeviceWiped,
     HoldPlaced,
     HoldReleased,
+    LogSettled,
     PolicySet,
     PrivilegedRead,
     ReplicaNamed,
@@ -207,6 +208,7 @@ class Kind(IntEnum):
     DESTRUCTION_RECEIPT = 119
     SITE_LOST = 120
     SCOPE_LEFT = 121
+    LOG_SETTLED = 122
     SITE_INVITED = 128
     SITE_JOINED = 129
     SITE_APPROVED = 130
@@ -304,6 +306,7 @@ SPECS: dict[int, Spec] = {
     Kind.DESTRUCTION_RECEIPT: _privileged(DestructionReceipt, "receipt"),
     Kind.SITE_LOST: _privileged(SiteLost, "site"),
     Kind.SCOPE_LEFT: _audited(ScopeLeft),
+    Kind.LOG_SETTLED: _audited(LogSettled),
     Kind.SITE_INVITED: _privileged(SiteInvited, "site"),
     Kind.SITE_JOINED: _privileged(SiteJoined, "site"),
     Kind.SITE_APPROVED: _privileged(SiteApproved, "site"),
@@ -376,6 +379,7 @@ __all__ = [
     "InviteCreated",
     "Kind",
     "LeaseGranted",
+    "LogSettled",
     "Mark",
     "Message",
     "PersonCreated",

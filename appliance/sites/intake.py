@@ -23,7 +23,7 @@ from appliance.operations import (
     Message,
     decode,
 )
-from appliance.sites import pending
+from appliance.sites import pending, unknown
 from appliance.sites.link_commands import Taken
 from appliance.sites.merge import Side
 from appliance.sites.reach import REACH, is_only_kept, lane
@@ -83,7 +83,7 @@ class Intake(ABC):
             origin = self.piece.origins[entry.origin]
         except IndexError:
             raise RejectedError("an operation of an origin that is not named") from None
-        number = self.origin_number(origin)
+        number = self.core.log.number_at(self.origin_number(origin), entry.shipment.seq)
         is_earlier = self.core.log.is_own(number)
         if is_earlier and self.piece.lane is Lane.CONTROL:  # of an earlier incarnation
             pending.confirm_upto(self.ctx.txn, number, entry.shipment.seq)
@@ -141,6 +141,8 @@ class Intake(ABC):
             escrow.drop(self.ctx.txn, Group((op,)))
         if op.target:  # what targets a message may come before it, in another lane
             self.origin_number(Origin(*OpId.unpack(op.target)[:2]))
+        if op.kind not in SPECS:
+            unknown.note(self.ctx.txn, op)
         if body is None or is_only_kept(op.kind):
             return
         self.core.apply(self.ctx.txn, op, self.core.localised(op, body))

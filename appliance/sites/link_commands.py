@@ -32,10 +32,14 @@ class NoteHistory:
 
 @dataclass(frozen=True, slots=True)
 class TakeIncarnation:
-    """Headquarters knows more, or other, of this incarnation: go on under a new one."""
+    """Another site knows more, or other, of this incarnation: go on under a new one.
+
+    ``forgotten`` is an incarnation of this site that only the other site knows; 0 for none.
+    """
 
     instead_of: int
     reason: str
+    forgotten: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,26 +14,33 @@ from typing import Any, Final
 
 from appliance.context import SITE, Actor
 from appliance.core import Core
-from appliance.sites import pending, proofs
+from appliance.sites import lineage, pending, proofs
+from appliance.sites.audience import Audience
 from appliance.sites.backlog import Backlog
+from appliance.sites.comparing import Comparing
 from appliance.sites.link_commands import NoteHistory, TakeIncarnation
-from appliance.sites.replica import BranchReplica, HeadquartersReplica
+from appliance.sites.peers import NotePeer
+from appliance.sites.replica import NOTHING_MORE, BranchReplica, HeadquartersReplica
 from appliance.sites.turn import AgainError, Turn
+from store.arrivals import NO_CHAIN
 from store.engine.contract import Engine
-from store.errors import LimitError, StoreError
+from store.errors import EquivocationError, LimitError, StoreError
 from store.ids import Origin, Stream
 from store.ports import Clock, Entropy
 from store.segments import Statement, split_row
 from sync import driver, frames, session
 from sync.driver import Driver
 from sync.errors import FENCING, FencedError, ForkedError, LinkError, RejectedError
-from sync.pieces import NUMBERED, Cursors, Lane
+from sync.pieces import NUMBERED, Cursors, Lane, Standing
 from sync.reception import Reception
 
 logger = logging.getLogger("strongroom.link")
 
 HISTORY_OPERATIONS: Final = 500
 """Operations that one question for history asks for."""
+
+PROVING_BACKLOG: Final = 512
+"""Most operations that headquarters lacks while it is told of closed segments."""
 
 HISTORIES: Final = 8
 """Questions for history that are open at one time."""
@@ -70,6 +77,7 @@ class Links:
         execute: decides and commits a command.
         software: this program and its version.
         changed: told whenever a link came up or ended.
+        reopen: told when the site has to be opened again, with its views written anew.
     """
 
     def __init__(
@@ -83,6 +91,7 @@ class Links:
         spawn: Callable[[Callable[[], Awaitable[None]]], None],
         software: str = "",
         changed: Callable[[], None] = lambda: None,
+        reopen: Callable[[], None] = lambda: None,
     ) -> None:
         self._core = core
         self._engine = engine
@@ -90,10 +99,13 @@ class Links:
         self._execute = execute
         self._spawn = spawn
         self._changed = changed
+        self._reopen = reopen
         self.notes: dict[str, Note] = {}
         """What takes the notes of each kind."""
         self.states: dict[bytes, LinkState] = {}
         """Node -> how its link is."""
+        self.peers: dict[bytes, Standing] = {}
+        """Node -> where it stands, as far as it has told and acknowledged since the start."""
         self.site = driver.Site(
             core.log.node,
             self._replica,
@@ -104,25 +116,43 @@ class Links:
             self._missed,
         )
         self.reception = Reception(self.site)
+        self._audience = Audience(core)
         self._upstream: Driver | None = None
+        self._applied = 0
+        """At a branch: the newest position here of which the link was told."""
         self._backlog: Backlog | None = None
         self._is_met = False
         self._questions: dict[int, Stream] = {}
         self._acknowledged: dict[Lane, int] = {}
         """At a branch: lane -> what headquarters has of the incarnation that is sent."""
         self._turn = Turn()
+        self._has_succeeded = False
         self._unproven: dict[int, int] = {}
         """At a branch: incarnation -> from where on headquarters has asked for segments."""
         self.notes[proofs.WANTED] = self._segments_wanted
         self.notes[proofs.TOLD] = self._segments_told
+        self._comparing = Comparing(core, engine, execute, self._ask_headquarters)
+        self.notes[lineage.WANTED] = self._lineage_wanted
+        self.notes[lineage.TOLD] = self._lineage_told
 
     def changed(self) -> None:
         """Something was committed that other sites may have to hear of."""
-        self.reception.changed()
-        if self._upstream is not None:
-            self._upstream.changed()
-            self._ask()
+        if self.reception.links:
+            with self._engine.snapshot() as reader:
+                self._audience.look(reader)
+            self.reception.changed(self._audience.news())
+        elif self._upstream is not None:
+            self._look_up(self._upstream)
             self._prove()
+
+    def _look_up(self, link: Driver) -> None:
+        """Let the link to headquarters go on if there is anything new here, made or arrived."""
+        with self._engine.snapshot() as reader:
+            applied = self._core.applied(reader)
+        if applied != self._applied:
+            self._applied = applied
+            link.changed()
+            self._ask()
 
     @property
     def waiting(self) -> int:
@@ -181,7 +211,7 @@ class Links:
     def _replica(self, node: bytes) -> BranchReplica | HeadquartersReplica:
         if self._core.sites.is_branch:
             return BranchReplica(self._core, self._engine, self._execute, node, self._turn)
-        return HeadquartersReplica(self._core, self._engine, self._execute, node)
+        return HeadquartersReplica(self._core, self._engine, self._execute, node, self._audience)
 
     def _handle(self, link: Driver, effect: session.Effect) -> None:
         node = link.session.peer_node
@@ -189,6 +219,7 @@ class Links:
             case session.Up():
                 self._came_up(link, node, effect)
             case session.Acknowledged(lane, cursor):
+                self._advance(node, lane, cursor)
                 if link is self._upstream and self._backlog is not None:
                     self._acknowledged[lane] = cursor
                     if self._turn.is_last(self._core.log):
@@ -204,7 +235,36 @@ class Links:
             case session.Ended(error):
                 self._ended(link, node, error.code)
                 if isinstance(error, FENCING):
-                    self._take_incarnation(error)
+                    self.take_incarnation(error)
+
+    def _advance(self, node: bytes, lane: Lane, cursor: int) -> None:
+        """Note what a peer has durable."""
+        standing = self.peers.get(node)
+        if standing is not None:
+            reached = standing.cursors._replace(**{lane.name.lower(): cursor})
+            self.peers[node] = standing._replace(cursors=reached)
+
+    def _stands(self, node: bytes, standing: Standing) -> None:
+        """Note where a peer stands; a branch that sends an earlier incarnation does not say."""
+        if NOTHING_MORE in standing.cursors:
+            return
+        log = self._core.log
+        sent = self._turn.origin(log) if self._core.sites.is_branch else log.own
+        if standing.peer != sent:
+            standing = standing._replace(peer=sent, cursors=Cursors())
+        self.peers[node] = standing
+        self._remember(node)
+
+    def _remember(self, node: bytes) -> None:
+        """Write down where a peer stands, for a parcel after the next start."""
+        standing = self.peers.get(node)
+        if standing is None:
+            return
+
+        async def note() -> None:
+            await self._execute(SITE, NotePeer(node, standing))
+
+        self._spawn(note)
 
     def _take_note(self, link: Driver, node: bytes, note: frames.Note) -> None:
         take = self.notes.get(note.kind)
@@ -219,9 +279,12 @@ class Links:
         now_ms = self._clock.wall_ms()
         self.states[node] = LinkState(True, now_ms, "", up.software, up.unix_ms - now_ms)
         logger.info("link.up", extra={"site": node.hex()})
+        self._stands(node, up.peer)
         if self._core.sites.is_branch:
             self._upstream = link
             self._questions.clear()
+            if self._is_compared_first(link, up.peer):
+                return
             log = self._core.log
             of_turn = up.peer.cursors if up.peer.peer == self._turn.origin(log) else Cursors()
             self._acknowledged = dict(zip(NUMBERED, of_turn, strict=True))
@@ -251,6 +314,7 @@ class Links:
         if link is self._upstream:
             self._upstream = None
             self._unproven.clear()
+        self._remember(node)
         self._changed()
 
     # --- incarnations -----------------------------------------------------------------------------
@@ -264,17 +328,65 @@ class Links:
             self._turn.finish(log)
             link.stop(AgainError())
 
-    def _take_incarnation(self, error: FencedError | ForkedError) -> None:
-        """Go on under a new incarnation, when it is this site that went back or was copied."""
-        own = self._core.log.own
-        if not self._core.sites.is_branch or error.incarnation != own.incarnation:
+    def take_incarnation(self, error: FencedError | ForkedError) -> None:
+        """Go on under a new incarnation, when it is this site that went back or was copied.
+
+        Headquarters cannot go back while it runs: it heeds a branch that says so once only.
+        """
+        own, is_branch = self._core.log.own, self._core.sites.is_branch
+        if error.incarnation != own.incarnation or (self._has_succeeded and not is_branch):
             return
+        self._has_succeeded = True
 
         async def take() -> None:
-            await self._execute(SITE, TakeIncarnation(own.incarnation, error.code))
+            forgotten = getattr(error, "forgotten", 0)
+            await self._execute(SITE, TakeIncarnation(own.incarnation, error.code, forgotten))
             self._turn.number, self._backlog = 0, None
+            if not is_branch:
+                self.reception.stop(AgainError())
 
         self._spawn(take)
+
+    # --- comparing --------------------------------------------------------------------------------
+
+    def _is_compared_first(self, link: Driver, peer: Standing) -> bool:
+        """Begin to compare logs at a branch, where any are suspect; tell whether that is so."""
+        if self._comparing.is_new(peer.origin):
+
+            async def follow() -> None:
+                await self._comparing.follow(peer.origin)
+                link.stop(AgainError())
+
+            self._spawn(follow)
+            return True
+        return self._comparing.begin(peer.peer)
+
+    def _ask_headquarters(self, kind: str, body: bytes) -> None:
+        self.note(self._core.sites.headquarters_node, kind, body)
+
+    def _lineage_wanted(self, node: bytes, body: bytes) -> None:
+        if self._core.sites.is_branch:
+            return
+        with self._engine.snapshot() as reader:
+            told = lineage.answer(self._core, reader, node, body)
+        self.note(node, lineage.TOLD, told.pack())
+
+    def _lineage_told(self, node: bytes, body: bytes) -> None:
+        link = self._upstream
+        if node != self._core.sites.headquarters_node or link is None:
+            return
+        command = self._comparing.told(body)
+        if command is None:
+            return
+
+        async def settle() -> None:
+            settled = await self._comparing.settle(command)
+            if settled.must_reopen:
+                self._reopen()
+            elif settled.is_over:
+                link.stop(AgainError())
+
+        self._spawn(settle)
 
     # --- proofs -----------------------------------------------------------------------------------
 
@@ -289,7 +401,12 @@ class Links:
             self._prove()
 
     def _prove(self) -> None:
-        """Tell headquarters of closed segments whose operations it has, once it has asked."""
+        """Tell headquarters of closed segments whose operations it has, once it has asked.
+
+        Not before nearly all operations are there: messages are waited for, proofs are not.
+        """
+        if self._backlog is not None and len(self._backlog) > PROVING_BACKLOG:
+            return
         core, acknowledged = self._core, min(self._acknowledged.values(), default=0)
         for incarnation, first in list(self._unproven.items()):
             number = core.log.number_of(Origin(core.log.node, incarnation))
@@ -310,7 +427,10 @@ class Links:
         async def take() -> None:
             proven = await self._execute(SITE, command)
             link = self.reception.links.get(node)
-            if proven.contradiction and link is not None:
+            if proven.contradiction == EquivocationError.code and link is not None:
+                first = Statement.unpack(split_row(command.rows[0])[0])
+                link.stop(ForkedError(first.origin.incarnation, first.first, NO_CHAIN))
+            elif proven.contradiction and link is not None:
                 link.stop(RejectedError(proven.contradiction))
             elif proven.stored:
                 newest = Statement.unpack(split_row(command.rows[-1])[0])

@@ -6,6 +6,7 @@ branch's scope. Nothing is queued for anybody: a piece is read when the line has
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from appliance.sites import prelude
@@ -74,10 +75,12 @@ def scoped_piece(
     after: int,
     upto: int,
     budget_bytes: int,
+    positions: Iterator[int] | None = None,
 ) -> Piece | None:
     """Return what followed ``after`` in headquarters' order, up to ``upto``, for one branch.
 
     ``peer`` is the branch with its present incarnation: that part of the log it has itself.
+    ``positions`` are all that may concern the branch; None: the whole order is read.
     """
     start = order.start(reader)
     if start is None or upto <= after:
@@ -85,7 +88,11 @@ def scoped_piece(
     if after + 1 < start:
         return prelude.registers(core, reader, scope, lane, after, min(start - 1, upto))
     builder = _Builder(core, reader, scope, peer, lane, after)
-    for scanned, row in enumerate(order.after(reader, after, SCANNED_ROWS), start=1):
+    if positions is None:
+        rows = order.after(reader, after, SCANNED_ROWS)
+    else:
+        rows = order.at(reader, positions)
+    for scanned, row in enumerate(rows, start=1):
         if row.pos > upto:
             builder.upto = upto
             break
@@ -114,7 +121,6 @@ class _Builder:
         self.upto = after
         self.spent = 0
         self._origins: dict[int, int] = {}
-        self._rows = core.log.origins
         self._entries: list[Entry] = []
         self._own: list[Own] = []
 
@@ -128,8 +134,10 @@ class _Builder:
         self.upto = row.pos
         if row.lane != self._lane:
             return
-        if self._rows[row.origin].origin == self._peer:
+        if self._core.log.origin(row.origin) == self._peer:
             self._note_own(row)
+            return
+        if not self._may_concern(row):
             return
         op, shipment = _opened(self._core.log, self._reader, row)
         if op is None or op.is_quarantined:
@@ -144,10 +152,18 @@ class _Builder:
         """Return the piece; None when nothing follows."""
         if self.upto <= self._after:
             return None
-        origins = tuple(self._rows[number].origin for number in self._origins)
+        origins = tuple(map(self._core.log.origin, self._origins))
         return Piece(
             self._lane, self._after, self.upto, origins, tuple(self._entries), tuple(self._own)
         )
+
+    def _may_concern(self, row: Placed) -> bool:
+        """Tell from its feed alone whether an arrival may be in scope: opening it costs more.
+
+        What is shown in no feed has no effect here, or never came.
+        """
+        stream = self._core.streams.stream(row.feed)
+        return stream is not None and self._scope.reaches(stream, row.pos)
 
     def _enter(self, number: int, origin: int, shipment: Shipment) -> None:
         index = self._origins.setdefault(origin, len(self._origins))

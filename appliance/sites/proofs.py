@@ -36,8 +36,11 @@ if TYPE_CHECKING:
 WANTED: Final = "segments.wanted"
 TOLD: Final = "segments"
 
-SEGMENTS_IN_NOTE: Final = 64
-"""Closed segments in one note: about 10 kB."""
+SEGMENTS_IN_NOTE: Final = 16
+"""Closed segments in one note, under 3 kB: notes go first, and must not keep urgent messages back.
+
+The next note is asked for when this one is stored, so proofs leave most of a thin line to others.
+"""
 
 INCARNATIONS_IN_NOTE: Final = 32
 """Incarnations of a branch, newest first, whose proofs are asked for."""
@@ -82,7 +85,12 @@ def read_wanted(body: bytes) -> dict[int, int]:
 
 
 def following(core: Core, reader: Reader, number: int, first: int, last: int) -> Iterator[bytes]:
-    """Yield rows of closed segments of an own origin from ``first`` on, none beyond ``last``."""
+    """Yield rows of closed segments of an own origin from ``first`` on, none beyond ``last``.
+
+    None at all of one that goes on differently at headquarters: nothing there is its continuation.
+    """
+    if core.log.has_rest(number):
+        return
     span = SEGMENT.key(number, first), SEGMENT.span(number)[1]
     for _key, row in reader.range(*span, limit=SEGMENTS_IN_NOTE):
         if Statement.unpack(segments.split_row(row)[0]).end - 1 > last:

@@ -62,6 +62,7 @@ _KEPT: Final = (
     Kind.SITE_SUCCEEDS,
     Kind.SITE_DECOMMISSIONED,
     Kind.SCOPE_LEFT,
+    Kind.LOG_SETTLED,
 )
 
 _HOME: Final = (

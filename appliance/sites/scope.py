@@ -42,6 +42,16 @@ class Scope:
         former = conversation.former.values()
         return max((each.changed for each in former if self.is_home(each.person)), default=0)
 
+    def reaches(self, feed: Stream, pos: int) -> bool:
+        """Tell whether the branch may have anything that is shown in a feed at position ``pos``.
+
+        What is in no conversation has to be looked at.
+        """
+        if feed.kind is not StreamKind.CONVERSATION:
+            return True
+        known = self._conversations.get(feed.id)
+        return known is not None and pos <= self.until(known)
+
     def covers(self, kind: int, stream: Stream, conversation: bytes, pos: int) -> bool:
         """Tell whether the branch may have an operation applied at position ``pos``."""
         far = reach(kind, stream.kind)

@@ -11,9 +11,10 @@ import pytest
 from nacl.signing import SigningKey
 
 from appliance.context import SITE
-from appliance.operations import SPECS, Kind, PersonRoles, SecretSlot, encode
+from appliance.operations import SPECS, Kind, PersonRoles, Reaction, SecretSlot, encode
 from appliance.sites.link_commands import TakePiece
 from appliance.sites.proofs import Proven, TakeSegments
+from appliance.sites.reach import REACH
 from store.errors import EquivocationError, ForgedError
 from store.ids import SITE_STREAM, OpId, Stream, StreamKind
 from store.oplog import Draft
@@ -30,8 +31,9 @@ from tests.appliance.sites.cases import (
     texts,
     verdicts,
 )
-from tests.appliance.sites.harness import BUDGET_BYTES, Organisation
+from tests.appliance.sites.harness import BUDGET_BYTES, Organisation, Place
 from transports.wire import schema
+from transports.wire.schema import Id
 
 NEWER_KIND = 60_000
 """A kind of operation that a later build may bring."""
@@ -61,6 +63,40 @@ def test_28_an_operation_of_a_newer_version_is_kept_relayed_and_ignored(
     organisation.compare()
     organisation.check()
     assert texts(organisation.hub, "ann", conv) == ["before", "after"]
+
+
+def reactions(place: Place, conv: Id) -> list[tuple[str, int]]:
+    """Return the reactions to all messages of a conversation, and how many people gave each."""
+    known = place.core.conversations.get(conv)
+    login = next(each for each, person in place.people.items() if person in known.members)
+    shown = place.history(login, conv)
+    return [(each.emoji, len(each.people)) for item in shown for each in item.reactions]
+
+
+@pytest.mark.parametrize("is_sound", [True, False], ids=["sound", "of no body"])
+def test_28_a_build_that_knows_the_kind_lets_it_count(
+    organisation: Organisation, monkeypatch: pytest.MonkeyPatch, is_sound: bool
+) -> None:
+    conv = begin(organisation, "bea", "ann", "cat")
+    name = say(organisation, "bea", conv, "seen by all")
+    newer, hub, older = (*organisation.branches[:1], organisation.hub, organisation.branches[1])
+    with monkeypatch.context() as before:
+        before.delitem(SPECS, Kind.REACTION)
+        before.delitem(REACH, Kind.REACTION)
+        body = encode(Reaction("👍", True)) if is_sound else BAD_BODY
+        draft = in_conversation(
+            conv, Kind.REACTION, body, target=bytes(name), actor=newer.people["bea"]
+        )
+        op = smuggle(newer, draft)
+        organisation.settle()
+    for place in (hub, older):
+        assert reactions(place, conv) == []
+        place.reopen()
+        assert reactions(place, conv) == [("👍", 1)] * is_sound
+        assert is_void_at(place, op.id) is not is_sound
+        place.check()
+        place.reopen()
+        assert reactions(place, conv) == [("👍", 1)] * is_sound
 
 
 BAD_BODY = b"\xc1"

@@ -17,8 +17,11 @@ import trio
 import trio._core._run as scheduler
 import trio.testing
 
+from appliance.disposal import escrow, judge
+from store.vault.roots import Roots
 from sync.memory import Weather
 from tests.appliance.sites.federation import Federation
+from tests.appliance.sites.governed import Governed
 from transports.wire import schema
 
 PEOPLE = {"ann": 0, "abe": 0, "bea": 1, "bob": 1, "cat": 2, "cid": 2}
@@ -42,12 +45,13 @@ def _same_order_for_same_seed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(seed: int, story: Story) -> Federation:
     """Tell a story from a seed; a failure says which."""
-    federation = Federation(seed, 2, PEOPLE)
+    federation = Governed(seed, 2, PEOPLE)
     scheduler._r.seed(seed)
 
     async def tell() -> None:
         async with federation.running():
             await federation.settle()
+            await federation.appoint()
             await story(federation)
 
     try:
@@ -102,6 +106,35 @@ def test_what_is_said_at_one_site_is_there_at_all_of_them() -> None:
 def test_any_life_of_an_organisation_converges_and_loses_nothing(seed: int) -> None:
     federation = run(seed, any_life)
     assert sum(map(len, federation.sent.values())) > STEPS // 10
+
+
+def found_wrong(error: BaseException) -> str:
+    """Return what the first of the errors in a group says."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, AssertionError)
+    return str(error)
+
+
+def wrong_in_some_life() -> str:
+    """Return what is found wrong in the first life in which anything is."""
+    for seed in SEEDS:
+        try:
+            run(seed, any_life)
+        except BaseExceptionGroup as error:
+            return found_wrong(error)
+    return "nothing"
+
+
+def test_a_hold_that_no_site_heeds_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    for room in (judge, escrow):
+        monkeypatch.setattr(room, "holding", lambda core, found: ())
+    assert wrong_in_some_life() == "what was held is destroyed"
+
+
+def test_a_root_that_no_site_effaces_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Roots, "efface_other", Roots._see_alone)
+    assert "a destroyed body opens" in wrong_in_some_life()
 
 
 def test_a_seed_gives_the_same_logs_every_time() -> None:

@@ -34,6 +34,21 @@ if grep -q '^VmLck:.* 0 kB$' "/proc/$pid/status"; then exit 1; fi
 grep -Eq '^Max core file size +0 +0 ' "/proc/$pid/limits"
 test "$(state MemorySwapMax)" = 0
 
+# A reload goes through the sandbox, all or nothing; the server and its process stay.
+settings=/var/lib/strongroom/strongroom.toml
+idle() { strongroom config show --running --json | grep -o '"idle_seconds": [0-9]*' | head -n 1; }
+cp -p "$settings" settings
+printf '[sessions]\nidle_seconds = 600\n' >>"$settings"
+systemctl reload strongroom
+test "$(idle)" = '"idle_seconds": 600'
+printf 'idle_seconds = 700\nnothing = 1\n' >>"$settings"
+if systemctl reload strongroom; then exit 1; fi
+test "$(idle)" = '"idle_seconds": 600'
+test "$(state ActiveState) $(state MainPID) $(state NRestarts)" = "active $pid 0"
+cp -p settings "$settings"
+systemctl reload strongroom
+test "$(idle)" = '"idle_seconds": 1800'
+
 # 4. Two people chat over both carriers; a backup goes where devices are mounted.
 link() { grep -o 'strongroom://[^"]*' init.json | sed -n "$1p"; }
 strongroom chat --join "$(link 1)" --json
@@ -54,10 +69,29 @@ strongroom wait ready --timeout 30
 test "$(state MainPID)" != "$pid"
 strongroom chat --as officer --with admin --history 2 --json | grep "Over quic"
 
+# 5. An upgrade from a signed bundle; then a package is refused; then back. Nothing is lost.
+running() { strongroom status --json | grep "\"version\": \"$1\""; }
+said() { strongroom chat --as officer --with admin --history 9 --json | grep "Over quic"; }
+systemctl stop strongroom
+strongroom upgrade trust release.pub
+systemctl start strongroom
+strongroom upgrade plan new.bundle
+strongroom upgrade apply new.bundle
+running 0.1.0
+systemctl restart strongroom
+running 0.2.0
+said
+if dpkg --install strongroom.deb; then exit 1; fi
+strongroom upgrade rollback
+systemctl restart strongroom
+running 0.1.0
+said
+
 # Stopping is in good order; removing and purging keep the records.
 systemctl stop strongroom
 test "$(state Result)" = success
 dpkg --purge strongroom
 test -s /var/lib/strongroom/strongroom.toml
 test -s /var/lib/strongroom-keys/root.0
+test "$(ls /opt | grep -c strongroom)" = 0
 echo "the drill is passed"
