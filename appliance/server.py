@@ -45,6 +45,7 @@ from appliance.reopening import ReopenError
 from appliance.replicas import FOLLOW_SECONDS, Place, Replicas, ReplicaStatus, places
 from appliance.site import Site
 from appliance.sites import applying, desk, leaver, lines
+from appliance.sites.addresses import Addresses
 from appliance.sites.commands import MarkLease
 from appliance.sites.leasing import Leasing
 from appliance.sites.leaver import Leaver
@@ -152,6 +153,14 @@ class Appliance:
             reopen=self._reopen,
         )
         self.parcels = Parcels(*means, self._blocking, self.links, software)
+        self.told_addresses = Addresses(
+            site.core,
+            self.links,
+            self.execute,
+            self._spawn,
+            lambda: self.site_addresses,
+            lambda: self.config,
+        )
         self.leasing = Leasing(site.core, self.links, self.execute, self._spawn)
         site.core.directory.lifetimes = reload.lifetimes_of(config.sessions)
         self.network = network or self._open_network()

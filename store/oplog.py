@@ -208,7 +208,7 @@ class OpLog(LogReader):
             self._reserve(seq)
         feed = self._feed(txn, draft, now_ms)
         feed_head = feeds.head(txn, feed) if feed else feeds.EMPTY
-        t, floor = draft.times or (hlc.tick(tip.t, now_ms), feed_head.key)
+        t, floor = draft.times or (hlc.tick(tip.t, now_ms), max(feed_head.key, draft.floor))
         envelope = Envelope(
             draft.kind,
             draft.actor,

@@ -209,7 +209,7 @@ class _Trace:
 def _entitled(ctx: Context, command: Page | Reconstruct) -> Person:
     """Return who asks; raises ``Refusal`` without the role, the signature or a plain reason."""
     person = rights.acting(ctx)
-    if person.roles.isdisjoint(READERS):
+    if ctx.sites.offices(person).isdisjoint(READERS):
         raise Refusal("permission.denied")
     rights.check_signature(ctx, person, _NAMES[type(command)], command)
     clean_text(command.reason, REASON_CHARACTERS)

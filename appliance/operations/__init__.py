@@ -145,6 +145,7 @@ from appliance.operations.sites import (
     SiteHeadquarters,
     SiteInvited,
     SiteJoined,
+    SiteMoved,
     SiteReprovisioned,
     SiteRevoked,
     Verdict,
@@ -219,6 +220,7 @@ class Kind(IntEnum):
     PERSON_HOME = 135
     VERDICT = 136
     CLOCK_FIX = 137
+    SITE_MOVED = 139
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,6 +319,7 @@ SPECS: dict[int, Spec] = {
     Kind.PERSON_HOME: _privileged(PersonHome),
     Kind.VERDICT: _audited(Verdict),
     Kind.CLOCK_FIX: _privileged(ClockFix, "fix"),
+    Kind.SITE_MOVED: _privileged(SiteMoved, "site"),
 }
 
 
@@ -412,6 +415,7 @@ __all__ = [
     "SiteInvited",
     "SiteJoined",
     "SiteLost",
+    "SiteMoved",
     "SiteReprovisioned",
     "SiteRevoked",
     "SiteSecret",

@@ -88,6 +88,9 @@ class FromHeadquarters(Intake):
             return True
         return False
 
+    def correct(self, op: Op, body: BodyStruct) -> None:
+        """Say nothing: headquarters has decided."""
+
     def confirm(self, run: Own) -> None:
         """Note that headquarters has ordered own operations."""
         pending.confirm(self.ctx.txn, self.core.log, run)

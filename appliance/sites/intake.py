@@ -106,6 +106,8 @@ class Intake(ABC):
             op = log(body, is_void=is_void)
             if isinstance(op, Op):
                 self._have_effect(op, None if is_void else body, entry.number)
+                if is_void and body is not None:
+                    self.correct(op, body)
         except Exception as error:
             if isinstance(error, StoreError) and not isinstance(error, _OF_THE_OPERATION):
                 raise
@@ -246,6 +248,10 @@ class Intake(ABC):
     @abstractmethod
     def follow_up(self, op: Op, body: BodyStruct, number: int) -> None:
         """Do what follows from an operation that has had its effect; ``number`` is its place."""
+
+    @abstractmethod
+    def correct(self, op: Op, body: BodyStruct) -> None:
+        """Say what holds instead of an operation that has no effect, where that has to be said."""
 
     @abstractmethod
     def is_void(

@@ -104,6 +104,8 @@ class Links:
         """What takes the notes of each kind."""
         self.states: dict[bytes, LinkState] = {}
         """Node -> how its link is."""
+        self.greetings: list[Callable[[bytes], None]] = []
+        """Called with a peer's node whenever its link came up."""
         self.peers: dict[bytes, Standing] = {}
         """Node -> where it stands, as far as it has told and acknowledged since the start."""
         self.site = driver.Site(
@@ -297,6 +299,8 @@ class Links:
             self._ask()
         else:
             self._want_segments(up.peer.origin)
+        for greet in self.greetings:
+            greet(node)
         self._changed()
 
     def _missed(self, error: LinkError) -> None:

@@ -44,6 +44,7 @@ _SITE: Final = (
     Kind.SITE_INVITED,
     Kind.SITE_JOINED,
     Kind.SITE_APPROVED,
+    Kind.SITE_MOVED,
     Kind.SITE_REVOKED,
     Kind.SITE_REPROVISIONED,
     Kind.SITE_HEADQUARTERS,

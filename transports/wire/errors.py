@@ -173,6 +173,7 @@ CATALOGUE: dict[str, Entry] = {
     "site.parcel_file": Entry(
         False, "This file cannot be read or written.", "无法读取或写入该文件。"
     ),
+    "site.not_branch": Entry(False, "This site is no branch.", "本站点不是分支站点。"),
     "site.not_headquarters": Entry(False, "Only headquarters decides this.", "仅总部可决定此事。"),
     "device.limit": Entry(False, "Revoke a device first.", "设备过多，请先吊销一台。"),
     "device.unknown": Entry(False, "There is no such device.", "没有该设备。"),
