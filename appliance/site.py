@@ -18,6 +18,7 @@ from appliance.certificates import KEY_ENTROPY_BYTES, new_ca
 from appliance.context import SITE, Actor, Outcome
 from appliance.core import SECRET_BYTES, Core
 from appliance.disposal.commands import (
+    CarryOrder,
     Confirm,
     CutLost,
     EndFound,
@@ -27,6 +28,7 @@ from appliance.disposal.commands import (
 )
 from appliance.held_wrap import HeldWrap
 from appliance.operations import Kind, SecretSlot, SiteCreated, SiteSecret, encode
+from appliance.sites.link_commands import TakeControl
 from store import schema
 from store.clocks import SystemClock, SystemEntropy
 from store.disk import FileDisk
@@ -55,8 +57,10 @@ CERTIFICATE_FILE: Final = "decommissioned.certificate"
 CLOSING_FILE: Final = "decommissioned"
 """The closing note, in the data directory, after the root has gone."""
 
-URGENT: Final = frozenset((PlaceHold, Slice, CutLost, Confirm, ReadClock, EndFound))
-"""Commands that must also work on a full disk: what holds and what destroys."""
+URGENT: Final = frozenset(
+    (PlaceHold, Slice, CarryOrder, TakeControl, CutLost, Confirm, ReadClock, EndFound)
+)
+"""Commands that must also work on a full disk: what holds and what destroys, here or elsewhere."""
 
 Deliver = Callable[[list[Completion[Outcome]]], None]
 

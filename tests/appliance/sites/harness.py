@@ -60,9 +60,9 @@ class Place(House):
         """Append an operation that no command of this harness makes."""
         append(self.site, kind, body, stream)
 
-    def crash(self, dice: Random) -> None:
+    def crash(self, dice: Random, *, lose_newest_meta: bool = False) -> None:
         """Cut the power, and start again on what the devices have kept."""
-        self.medium.crash(dice)
+        self.medium.crash(dice, lose_newest_meta=lose_newest_meta)
         for disk in self._disks:
             disk.crash(dice)
         self.site = Site.open(self._ports(), NoWrap())
@@ -129,21 +129,14 @@ class OrganisationOf(Generic[P]):
         up, down = self.replicas(branch)
         if not is_up and up.standing().origin != branch.core.log.own:
             return False  # nothing is taken until the present incarnation is sent
-        source, (sender, receiver) = (
-            (up, (branch, self.hub))
-            if is_up
-            else (
-                down,
-                (self.hub, branch),
-            )
-        )
-        told = (down if is_up else up).standing()  # the receiver's
+        source, sink = (up, down) if is_up else (down, up)
+        receiver = self.hub if is_up else branch
+        told = sink.standing()
         after = told.cursors[lane] if told.peer == source.standing().origin else 0
         piece = source.read(lane, after, budget_bytes)
         if piece is None:
             return False
-        origin = source.standing().origin
-        receiver.do(SITE, TakePiece(sender.node, origin, on_the_line(piece)))
+        receiver.do(SITE, sink.taking(on_the_line(piece)))
         return True
 
     def recollect(self, branch: P) -> bool:
