@@ -10,7 +10,7 @@ DEV := $(VENV)/.dev-is-locked
 LOCKS := requirements/bootstrap.txt requirements/runtime.txt pyproject.toml packaging/bootstrap.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo-sites test check format lint types layers docs binary deb bench soak lock clean
+.PHONY: help run demo-sites test check format lint types layers docs binary deb bench bench-record bench-report soak lock clean
 .DELETE_ON_ERROR:
 
 help: ## Show this list
@@ -20,7 +20,7 @@ run: $(RUNTIME) ## Start a demo appliance on this machine (data in demo-data, ke
 	@exec $(BIN)/strongroom demo
 
 demo-sites: $(RUNTIME) ## Show headquarters and two branches here; a line is cut, and heals
-	@$(BIN)/python -m cli.demo_sites
+	@$(BIN)/strongroom demo-sites
 
 test: check ## Run every gate, then every test
 	@$(BIN)/pytest -q
@@ -54,6 +54,12 @@ deb: binary ## Make the Debian package of it: dist/strongroom_VERSION_amd64.deb
 
 bench: $(DEV) ## Run the benchmarks (W=W1 runs one), a line of JSON each
 	@$(BIN)/python -m benchmarks.run $(W)
+
+bench-record: $(DEV) ## The same, and keep the lines for the report (TIMES=3 runs each thrice)
+	@$(BIN)/python -m benchmarks.run --record $(or $(TIMES),1) $(W)
+
+bench-report: $(DEV) ## Write the table and the plot of docs/performance.md from what is kept
+	@$(BIN)/python -m benchmarks.report
 
 soak: $(DEV) ## Run the tests of durability and order for longer (SOAK_SECONDS, default 600)
 	@STRONGROOM_TEST_ALL=1 STRONGROOM_SOAK_SECONDS=$${SOAK_SECONDS:-600} $(BIN)/pytest -q -m soak

@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 from typing import Final, NamedTuple
 
+from appliance.backup_age import WARNING_SECONDS
 from appliance.doctor import DISK_WARNING_BYTES, MAP_WARNING_SHARE
 from appliance.doctor_listen import CERTIFICATE_WARNING
 from appliance.health import DISK_FLOOR_BYTES
+from appliance.sites.limits import AGED_MS, EXPIRED_MS
 
 
 class Alert(NamedTuple):
@@ -126,12 +128,29 @@ ALERTS: Final = (
         "A key replica is lost",
     ),
     Alert(
+        "StrongroomBackupOld",
+        "strongroom_wall_timestamp_seconds - strongroom_backup_timestamp_seconds"
+        f" > {WARNING_SECONDS}",
+        "1h",
+        "warning",
+        "The newest backup is more than two days old, or there is none.",
+        "The newest backup is old",
+    ),
+    Alert(
         "StrongroomContradiction",
         "strongroom_contradictions > 0",
         "0m",
         "critical",
         "Stored data contradicts its proofs.",
         "Stored data contradicts its proofs",
+    ),
+    Alert(
+        "StrongroomLedgerMismatch",
+        "strongroom_ledger_contradictions > 0",
+        "0m",
+        "critical",
+        "The ledger of privileged acts is not what the log says: treat it as an attack.",
+        "The ledger does not match",
     ),
     Alert(
         "StrongroomNotExamined",
@@ -149,6 +168,30 @@ ALERTS: Final = (
         "warning",
         "A destruction waits for a key replica since a day.",
         "Destruction waits",
+    ),
+    Alert(
+        "StrongroomBranchSilent",
+        "strongroom_site_branches - strongroom_site_links > 0",
+        "1h",
+        "warning",
+        "A branch was not linked for an hour: its line is cut, or it was stolen.",
+        "A branch is stolen",
+    ),
+    Alert(
+        "StrongroomBranchCutOff",
+        f"strongroom_site_lease_age_seconds >= {AGED_MS // 1_000}",
+        "5m",
+        "warning",
+        "This branch was not confirmed by headquarters for a day: it grants nothing.",
+        "A branch is cut off",
+    ),
+    Alert(
+        "StrongroomLeaseExpired",
+        f"strongroom_site_lease_age_seconds >= {EXPIRED_MS // 1_000}",
+        "0m",
+        "critical",
+        "This branch's lease is over: it destroys nothing.",
+        "A lease is over",
     ),
     Alert(
         "StrongroomRefusesClients",

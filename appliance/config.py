@@ -21,6 +21,8 @@ from typing import Annotated, Any, ClassVar, Final, Literal, get_args, get_origi
 import msgspec
 from msgspec import Meta
 
+from appliance.problems import Problem, ProblemsError
+
 FILE_NAME: Final = "strongroom.toml"
 """The configuration file's name inside the data directory."""
 
@@ -339,29 +341,12 @@ SETTINGS: Final[Mapping[str, Setting]] = {setting.name: setting for setting in s
 """Every setting by its full name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One mistake: where it stands (file, variable or flag and setting), what, what instead."""
-
-    where: str
-    what: str
-    hint: str = ""
-
-    def __str__(self) -> str:
-        """Return it as one line."""
-        return f"{self.where}: {self.what}" + (f" ({self.hint})" if self.hint else "")
-
-
-class ConfigError(ValueError):
-    """The configuration cannot be used; ``problems`` tells every mistake found."""
+class ConfigError(ProblemsError):
+    """The configuration cannot be used."""
 
     code: ClassVar[str] = "config.invalid"
     retryable: ClassVar[bool] = False
     hint: ClassVar[str] = "`strongroom config example` shows every setting."
-
-    def __init__(self, problems: list[Problem]) -> None:
-        self.problems = problems
-        super().__init__("; ".join(map(str, problems)))
 
 
 @dataclass(frozen=True, slots=True)

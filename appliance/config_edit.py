@@ -8,8 +8,9 @@ import tomllib
 from pathlib import Path
 from typing import Any, Final
 
-from appliance.config import ConfigError, Problem
+from appliance.config import ConfigError
 from appliance.config_text import to_toml
+from appliance.problems import Problem
 
 _HEADER = re.compile(r"\s*\[")
 _TEMPORARY: Final = ".new"

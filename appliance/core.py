@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 import nacl.signing
 
-from appliance import collector, health
+from appliance import backup_age, collector, health
 from appliance.context import Actor, Context, Outcome
 from appliance.directory import decide as directory_decide
 from appliance.directory.state import Directory
@@ -44,7 +44,7 @@ from appliance.operations import (
     encode,
 )
 from appliance.policy.clock import Reading
-from appliance.sites import decide_lease, decide_sites, leaving, link_decisions, proofs
+from appliance.sites import decide_lease, decide_sites, leaving, link_decisions, peers, proofs
 from appliance.sites.reach import is_only_kept
 from appliance.sites.registry import Sites
 from store import cursors, feeds, heads
@@ -85,8 +85,10 @@ DECISIONS: dict[type, Callable[[Context, Any], Any]] = {
     **directory_decide.DECISIONS,
     **MESSAGING,
     **health.DECISIONS,
+    **backup_age.DECISIONS,
     **decide_sites.DECISIONS,
     **decide_lease.DECISIONS,
+    **peers.DECISIONS,
 }
 """Every command that can be decided, and the function that decides it."""
 

@@ -27,6 +27,7 @@ FAILURE: Final = (Severity.FAILURE,)
 INTEGRITY: Final = (Severity.INTEGRITY,)
 SOON_OR_OVER: Final = (Severity.WARNING, Severity.FAILURE)
 
+_BACKUP = "The newest backup is old"
 _BRANCH = "A branch is cut off"
 _CERTIFICATE = "The certificate expires"
 _CLOCK = "The clock jumped"
@@ -35,10 +36,18 @@ _CONTRADICTION = "Stored data contradicts its proofs"
 _DESTRUCTION = "Destruction waits"
 _DISK = "The disk is full"
 _KEYS = "The root of all keys is not where it should be"
+_LEASE = "A lease is over"
+_LEDGER = "The ledger does not match"
 _PORT = "Clients cannot connect"
 _REPLICA = "A key replica is lost"
 
+_LEDGER_PROBLEMS: Final = frozenset(
+    (Problem.LEAF, Problem.UNLISTED, Problem.NODE, Problem.LEDGER, Problem.CHECKPOINT)
+)
+
 _SINGLE: Final[Mapping[str, Kind]] = {
+    "backup.none": Kind(NOTICE, "No backup of this site was ever made.", _BACKUP),
+    "backup.old": Kind(WARNING, "The newest backup is more than two days old.", _BACKUP),
     "certificate.chain": Kind(
         SOON_OR_OVER, "A certificate above the server's own is about to expire.", _CERTIFICATE
     ),
@@ -77,6 +86,23 @@ _SINGLE: Final[Mapping[str, Kind]] = {
     ),
     "disk.full": Kind(FAILURE, "The data's disk has too little space to go on.", _DISK),
     "disk.low": Kind(WARNING, "The data's disk is filling up.", _DISK),
+    "drill.ledger": Kind(
+        INTEGRITY, "In a drill: the live ledger does not extend the backup's.", _LEDGER
+    ),
+    "drill.leftover": Kind(
+        (Severity.NOTICE, Severity.WARNING), "A drill was interrupted; what it left is removed."
+    ),
+    "drill.log": Kind(
+        INTEGRITY, "In a drill: the backup's log is not the live log's beginning.", _CONTRADICTION
+    ),
+    "drill.replica_behind": Kind(
+        WARNING, "In a drill: the newest key replica is older than the site's keys.", _REPLICA
+    ),
+    "drill.revived": Kind(
+        (Severity.WARNING, Severity.INTEGRITY),
+        "In a drill: what was destroyed opens again from the backup.",
+        _DESTRUCTION,
+    ),
     "keys.copy_on_write": Kind(
         NOTICE, "The key directory's file system may keep what is overwritten."
     ),
@@ -98,7 +124,7 @@ _SINGLE: Final[Mapping[str, Kind]] = {
     "keys.same_device": Kind(NOTICE, "Keys and data are lost, or stolen, together."),
     "keys.tier": Kind(NOTICE, "What the destruction of keys rests on here."),
     "lease.no_destruction": Kind(
-        WARNING, "A branch may destroy nothing until headquarters grants it.", _DESTRUCTION
+        WARNING, "A branch may destroy nothing until headquarters grants it.", _LEASE
     ),
     "listen.tcp": Kind(FAILURE, "The port does not answer over TCP with our certificate.", _PORT),
     "listen.udp": Kind(FAILURE, "The port does not answer over UDP.", _PORT),
@@ -116,6 +142,9 @@ _SINGLE: Final[Mapping[str, Kind]] = {
     "store.map": Kind(WARNING, "The database nears its largest size.", "The map is full"),
     "store.pages": Kind(
         INTEGRITY, "Pages of the database file are damaged: a disk or memory fault.", _CONTRADICTION
+    ),
+    "upgrade.leftover": Kind(
+        (Severity.NOTICE, Severity.WARNING), "Going back was interrupted; what it left is removed."
     ),
     "views.directory": Kind(
         INTEGRITY, "People in memory are not what the log says.", _CONTRADICTION
@@ -137,7 +166,8 @@ def _families() -> Iterator[tuple[str, Kind]]:
     """Yield the findings that there is one of for each problem of the log, and for each view."""
     for problem in Problem:
         meaning = f"In the log: {problem.value}."
-        yield f"log.{problem.name.lower()}", Kind(INTEGRITY, meaning, _CONTRADICTION)
+        runbook = _LEDGER if problem in _LEDGER_PROBLEMS else _CONTRADICTION
+        yield f"log.{problem.name.lower()}", Kind(INTEGRITY, meaning, runbook)
     for table in sorted(VIEWS):
         name = table.name.lower()
         meaning = f"Rows of the view `{name}` are not what the log says."
@@ -146,3 +176,6 @@ def _families() -> Iterator[tuple[str, Kind]]:
 
 KINDS: Final[Mapping[str, Kind]] = dict(sorted({**_SINGLE, **dict(_families())}.items()))
 """Every finding by its id."""
+
+LEDGER_FINDINGS: Final = frozenset(f"log.{problem.name.lower()}" for problem in _LEDGER_PROBLEMS)
+"""Those that say that the trail of privileged acts was changed."""

@@ -17,6 +17,7 @@ from typing import Any, Final
 import msgspec
 
 from appliance.context import Context
+from appliance.finding_kinds import LEDGER_FINDINGS
 from appliance.findings import Finding, Severity
 from store.engine.contract import Engine
 from store.tables import meta_key
@@ -72,10 +73,14 @@ class Health:
     """When `doctor --deep` ran last, in Unix ms; 0: not since the start."""
     contradictions: int = 0
     """Findings of integrity that it had."""
+    ledger_contradictions: int = 0
+    """Those of them that concern the ledger."""
 
     def examined(self, findings: Iterable[Finding], now_ms: int) -> None:
         """Note what a deep examination has found."""
-        self.contradictions = sum(each.severity is Severity.INTEGRITY for each in findings)
+        found = list(findings)
+        self.contradictions = sum(each.severity is Severity.INTEGRITY for each in found)
+        self.ledger_contradictions = sum(each.id in LEDGER_FINDINGS for each in found)
         self.examined_ms = now_ms
 
     def probed(self, now: float, probe_ms: int) -> None:

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from appliance import backup_age
 from appliance.disposal.decide_runs import COMPLETE
 from appliance.network import RealNetwork
 
@@ -43,6 +44,8 @@ CATALOGUE: Final[Mapping[str, str]] = {
     "certificate_expires_timestamp_seconds": "When the TLS certificate ends, as Unix time.",
     "examined_timestamp_seconds": "When `doctor --deep` ran last, as Unix time; 0: not yet.",
     "contradictions": "Findings of integrity in that examination.",
+    "ledger_contradictions": "Those of them that concern the ledger.",
+    "backup_timestamp_seconds": "When the newest backup was begun, as Unix time; 0: there is none.",
     "policy_version": "Version of the policy.",
     "holds": "Active legal holds.",
     "requests_open": "Requests that are not over.",
@@ -52,6 +55,7 @@ CATALOGUE: Final[Mapping[str, str]] = {
     "clock_suspended": "1 while destruction waits for two officers to confirm the time.",
     "ledger_leaves": "Leaves of the ledger.",
     "oldest_record_seconds": "Age of the oldest surviving record of a class, by days.",
+    "site_branches": "At headquarters: branches that are approved and not revoked.",
     "site_links": "Links to other sites that are up.",
     "site_waiting": "At a branch: operations that headquarters does not have yet.",
     "site_lease_age_seconds": "At a branch: since headquarters confirmed its authority.",
@@ -130,8 +134,11 @@ def _health(appliance: Appliance) -> Iterator[Metric]:
     if health.certificate_until is not None:
         until = health.certificate_until.timestamp()
         yield Metric("certificate_expires_timestamp_seconds", until)
+    with appliance.site.ports.engine.snapshot() as reader:
+        yield Metric("backup_timestamp_seconds", backup_age.newest_ms(reader) / 1000)
     yield Metric("examined_timestamp_seconds", health.examined_ms / 1000)
     yield Metric("contradictions", health.contradictions)
+    yield Metric("ledger_contradictions", health.ledger_contradictions)
 
 
 def _disposal(appliance: Appliance) -> Iterator[Metric]:
@@ -157,6 +164,9 @@ def _disposal(appliance: Appliance) -> Iterator[Metric]:
 
 def _sites(appliance: Appliance) -> Iterator[Metric]:
     core, links = appliance.site.core, appliance.links
+    if not core.sites.is_branch:
+        branches = core.sites.branches.values()
+        yield Metric("site_branches", sum(branch.is_approved for branch in branches))
     yield Metric("site_links", sum(state.is_up for state in links.states.values()))
     if core.sites.is_branch:
         yield Metric("site_waiting", links.waiting)

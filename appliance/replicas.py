@@ -20,7 +20,7 @@ from appliance.blame import blame
 from store import reading
 from store.disk import FileDisk
 from store.engine.contract import Engine
-from store.engine.lmdb import LmdbEngine
+from store.engine.lmdb import DATA_NAME, LmdbEngine
 from store.errors import EngineError, StoreError
 from store.ports import Clock, Entropy
 from store.replica import KeyReplica, ReplicaError
@@ -106,10 +106,11 @@ class ReplicaStatus:
 
 
 class Opened(NamedTuple):
-    """A replica that is open, and what closes it."""
+    """A replica that is open, what closes it, and what tells whether it is still at its place."""
 
     replica: KeyReplica
     close: Callable[[], None]
+    is_there: Callable[[], bool] = lambda: True
 
 
 class Place(NamedTuple):
@@ -191,10 +192,27 @@ def _opened(
         disk.close()
         raise
     try:
-        return Opened(take(engine, disk), lambda: _close(engine, disk))
+        identity = _identity(directory)
+        replica = take(engine, disk)
+        return Opened(
+            replica, lambda: _close(engine, disk), lambda: _identity(directory) == identity
+        )
     except BaseException:
         _close(engine, disk)
         raise
+
+
+def _identity(directory: Path) -> tuple[int, int] | None:
+    """Tell a replica's files from others of the same name; None when there are none.
+
+    Files that were deleted, or over which another device was mounted, can be written as before by
+    who has them open, and nobody would ever find them again.
+    """
+    try:
+        found = (directory / STORE_DIRECTORY / DATA_NAME).stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _close(engine: Engine, disk: FileDisk) -> None:
@@ -232,6 +250,8 @@ class Follower:
     def attempt(self, engine: Engine, vault: Vault, clock: Clock) -> ReplicaStatus:
         """Bring the replica in step; whatever fails becomes its status."""
         try:
+            if self._opened is not None and not self._opened.is_there():
+                self.close()
             opened = self._opened = self._opened or self._open()
             now_ms = clock.wall_ms()
             generation = reading.read(

@@ -51,6 +51,7 @@ from appliance.sites.leaver import Leaver
 from appliance.sites.limits import LEASE_MARK_SECONDS, RENEWAL_SECONDS
 from appliance.sites.line import Line
 from appliance.sites.linking import Links
+from appliance.sites.parcels import Parcels
 from appliance.version import program_version
 from store.errors import StoreError
 from store.tables import URGENT
@@ -140,16 +141,10 @@ class Appliance:
         self._token: trio.lowlevel.TrioToken
         self._stop = trio.Event()
         site.core.sites.profile = config.site.profile
-        self.links = Links(
-            site.core,
-            site.ports.engine,
-            self._clock,
-            site.ports.entropy,
-            self.execute,
-            spawn=self._spawn,
-            software=f"strongroom/{program_version()}",
-            changed=self._link_changed,
-        )
+        ports, software = site.ports, f"strongroom/{program_version()}"
+        means = (site.core, ports.engine, ports.clock, ports.entropy, self.execute)
+        self.links = Links(*means, spawn=self._spawn, software=software, changed=self._link_changed)
+        self.parcels = Parcels(*means, self._blocking, self.links, software)
         self.leasing = Leasing(site.core, self.links, self.execute, self._spawn)
         site.core.directory.lifetimes = reload.lifetimes_of(config.sessions)
         self.network = network or self._open_network()

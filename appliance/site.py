@@ -14,6 +14,7 @@ from typing import Any, Final
 import nacl.signing
 
 from appliance import newly_known
+from appliance.backup_age import NoteBackup
 from appliance.certificates import KEY_ENTROPY_BYTES, new_ca
 from appliance.context import SITE, Actor, Outcome
 from appliance.core import SECRET_BYTES, Core
@@ -58,9 +59,9 @@ CLOSING_FILE: Final = "decommissioned"
 """The closing note, in the data directory, after the root has gone."""
 
 URGENT: Final = frozenset(
-    (PlaceHold, Slice, CarryOrder, TakeControl, CutLost, Confirm, ReadClock, EndFound)
+    (PlaceHold, Slice, CarryOrder, TakeControl, CutLost, Confirm, ReadClock, EndFound, NoteBackup)
 )
-"""Commands that must also work on a full disk: what holds and what destroys, here or elsewhere."""
+"""Commands that must also work on a full disk: what holds, what destroys, what saves."""
 
 Deliver = Callable[[list[Completion[Outcome]]], None]
 

@@ -46,15 +46,17 @@ W2_1000: Final = Chat("W2-1000", 8, 4, 400, room=1_000)
 
 
 class Sender:
-    """Somebody who keeps messages in flight."""
+    """Somebody who keeps messages in flight; ``first`` is the number of the first of them."""
 
-    def __init__(self, visitor: Visitor, conversations: Sequence[Id], messages: int) -> None:
+    def __init__(
+        self, visitor: Visitor, conversations: Sequence[Id], messages: int, first: int = 1
+    ) -> None:
         self._visitor = visitor
         chosen = (conversations[number % len(conversations)] for number in range(messages))
         frame = visitor.line.frame
-        self._waiting = deque(frame(payload) for payload in frames.sends(chosen))
+        self._waiting = deque(frame(payload) for payload in frames.sends(chosen, first))
         self._sent_at: dict[int, float] = {}
-        self._number = 0
+        self._number = first - 1
 
     def send(self, count: int) -> None:
         """Queue up to ``count`` further messages."""

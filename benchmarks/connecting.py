@@ -1,4 +1,4 @@
-"""W3, W5 and start: connections that are idle, connections that are made, servers that start."""
+"""W5 and start: connections that are made, servers that start."""
 
 from __future__ import annotations
 
@@ -15,9 +15,6 @@ from benchmarks.measure import MICRO, Result, Stopwatch, cpu_seconds, percentile
 from benchmarks.organisation import founding
 from benchmarks.server import command, free_port, serving, stop
 
-IDLE_CONNECTIONS: Final = 1_000
-IDLE_WARM_UP: Final = 200
-"""Connections opened before memory is looked at: by then the server's pools have their size."""
 LOGINS: Final = 400
 LOGIN_WARM_UP: Final = 50
 STORED_MESSAGES: Final = 1_000_000
@@ -25,28 +22,6 @@ STORED_CONVERSATIONS: Final = 500
 STARTS: Final = 5
 READY_SECONDS: Final = 60.0
 READY_POLL_SECONDS: Final = 0.01
-QUIET_SECONDS: Final = 1.0
-KIB_IN_MIB: Final = 1_024
-
-
-def idle(carrier: str, directory: Path) -> Result:
-    """W3: memory of the server for each connection that has signed in and follows events."""
-    with founding(directory) as site:
-        people = site.people(IDLE_WARM_UP + IDLE_CONNECTIONS)
-        ca_pem = site.ca_pem
-    with serving(directory) as server, Crowd(server, ca_pem, carrier) as crowd:
-        watch = Stopwatch(server.pid)
-        for person in people[:IDLE_WARM_UP]:
-            crowd.enter(person)
-        crowd.settle(QUIET_SECONDS)
-        before = rss_mib(server.pid)
-        watch.start()
-        for person in people[IDLE_WARM_UP:]:
-            crowd.enter(person)
-        crowd.settle(QUIET_SECONDS)
-        grown = (rss_mib(server.pid) - before) * KIB_IN_MIB
-        per_connection = round(grown / IDLE_CONNECTIONS, 2)
-        return watch.stop("W3", carrier, IDLE_CONNECTIONS, kib_per_connection=per_connection)
 
 
 def login(carrier: str, directory: Path) -> Result:
@@ -68,7 +43,6 @@ def login(carrier: str, directory: Path) -> Result:
 
 def start(carrier: str, directory: Path) -> Result:
     """start: from the process's birth to ``/readyz``, with a million messages stored."""
-    del carrier
     with founding(directory) as site:
         author, *others = site.people(1 + STORED_CONVERSATIONS)
         opened = site.direct((author, other) for other in others)
@@ -90,7 +64,7 @@ def start(carrier: str, directory: Path) -> Result:
             stop(process)
     return Result(
         "start",
-        "https",
+        carrier,
         STARTS,
         round(cpu / STARTS * MICRO),
         0.0,

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from typing import Final
 
 from benchmarks import frames
-from benchmarks.lines import CARRIERS, TURN_MS, Line, wait_for
+from benchmarks.carriers import CARRIERS
+from benchmarks.lines import TURN_MS, Line, open_now, wait_for
 from benchmarks.organisation import Person
 from benchmarks.server import Server
 
-STALL_SECONDS: Final = 30.0
-"""Silence after which a run is given up."""
+STALL_TURNS: Final = 1_200
+"""Turns of silence, one after the other, after which a run is given up: half a minute."""
 GOT_SECONDS: Final = 1.0
 """How often a client says what it has received, as real ones do."""
 
@@ -49,7 +50,8 @@ class Crowd:
         self._connect = CARRIERS[carrier]
         self._epoll = select.epoll()
         self._visitors: dict[int, Visitor] = {}
-        self._heard_at = self._said_at = time.monotonic()
+        self._said_at = time.monotonic()
+        self._silent_turns = 0
 
     def __enter__(self) -> Crowd:
         return self
@@ -65,7 +67,8 @@ class Crowd:
 
     def enter(self, person: Person, *, follow: bool = True) -> Visitor:
         """Connect and sign in; ``follow`` asks for events from now on."""
-        line = self._connect(self._server, self._ca_pem)
+        line = self._connect(self._server, self._ca_pem, "")
+        open_now(line)
         visitor = Visitor(line, person)
         visitor.ask(frames.sign_in(person))
         line.flush()
@@ -86,20 +89,20 @@ class Crowd:
         self._epoll.unregister(visitor.line.fileno())
         visitor.line.close()
 
-    def answers(self) -> Iterator[tuple[Visitor, frames.Answer]]:
-        """Wait for a turn and yield what has come in it; then flush everybody.
+    def answers(
+        self, wait_seconds: float = TURN_MS / 1e3
+    ) -> Iterator[tuple[Visitor, frames.Answer]]:
+        """Wait for a turn and yield what has come in it; then flush who was served.
 
-        Raises ``TimeoutError`` when nothing at all has come for ``STALL_SECONDS``.
+        Raises ``TimeoutError`` when nothing at all has come for ``STALL_TURNS``.
         """
-        ready = self._epoll.poll(TURN_MS / 1e3)
+        ready = self._epoll.poll(wait_seconds)
         visitors = [self._visitors[descriptor] for descriptor, _ in ready]
-        now = time.monotonic()
-        if visitors:
-            self._heard_at = now
-        elif now - self._heard_at > STALL_SECONDS:
+        self._silent_turns = 0 if visitors else self._silent_turns + 1
+        if self._silent_turns > STALL_TURNS:
             raise TimeoutError("the server has fallen silent")
-        else:
-            visitors = list(self._visitors.values())
+        if not visitors:
+            visitors = [each for each in self._visitors.values() if each.line.has_timers]
         for visitor in visitors:
             for payload in visitor.line.receive():
                 for answer in frames.read(payload):
@@ -108,10 +111,10 @@ class Crowd:
         for visitor in visitors:
             visitor.line.flush()
 
-    def acknowledge(self) -> None:
-        """Let everybody say what they have received, once a second."""
+    def acknowledge(self, *, at_once: bool = False) -> None:
+        """Let everybody say what they have received, once a second or at once."""
         now = time.monotonic()
-        if now - self._said_at < GOT_SECONDS:
+        if now - self._said_at < GOT_SECONDS and not at_once:
             return
         self._said_at = now
         for visitor in self._visitors.values():
@@ -119,6 +122,12 @@ class Crowd:
                 visitor.said = visitor.pos
                 visitor.ask(frames.got(visitor.pos))
                 visitor.line.flush()
+
+    def turn(self) -> None:
+        """Serve whoever has something, for as long as nobody asks for more; never gives up."""
+        self._silent_turns = 0
+        for _ in self.answers():
+            pass
 
     def settle(self, seconds: float) -> None:
         """Read and throw away what comes until it has been quiet for so long."""

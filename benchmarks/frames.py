@@ -68,9 +68,16 @@ def history(conversation: Id, limit: int) -> bytes:
     return MSGPACK.payload(schema.History(1, conversation, limit))
 
 
-def sends(conversations: Iterable[Id]) -> list[bytes]:
-    """Return payloads that send one message each, numbered from 1."""
-    return [
-        MSGPACK.payload(schema.Send(number, number, BODY, conversation))
-        for number, conversation in enumerate(conversations, 1)
-    ]
+def mode(state: str) -> bytes:
+    """Return the payload that chooses ``active`` or ``background`` mode."""
+    return MSGPACK.payload(schema.Mode(state))
+
+
+def send(number: int, conversation: Id) -> bytes:
+    """Return the payload that sends a message; its number is the request's too."""
+    return MSGPACK.payload(schema.Send(number, number, BODY, conversation))
+
+
+def sends(conversations: Iterable[Id], first: int = 1) -> list[bytes]:
+    """Return payloads that send one message each, numbered from ``first``."""
+    return [send(number, conversation) for number, conversation in enumerate(conversations, first)]

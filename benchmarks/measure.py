@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import os
+import platform
 import subprocess
 import time
 from collections.abc import Sequence
@@ -31,12 +33,13 @@ class Result(msgspec.Struct, frozen=True):
     p99_ms: float
     rss_mib: float
     revision: str
-    details: dict[str, float]
+    details: dict[str, float | str]
+    server: str = "strongroom"
 
     def line(self) -> str:
         """Return it as one line of JSON, the details beside the other figures."""
         flat = msgspec.to_builtins(self)
-        flat |= flat.pop("details")
+        flat |= flat.pop("details") | {"machine": machine()}
         return msgspec.json.encode(flat).decode()
 
 
@@ -49,21 +52,17 @@ def cpu_seconds(pid: int) -> float:
     return time.clock_gettime((~pid << 3) | 2)
 
 
-def rss_mib(pid: int) -> float:
-    """Return the resident memory of a process in MiB."""
-    return _status_mib(pid, "VmRSS:")
-
-
-def anonymous_mib(pid: int) -> float:
-    """Return the resident memory of a process that is no file's, in MiB: without LMDB's pages."""
-    return _status_mib(pid, "RssAnon:")
-
-
-def _status_mib(pid: int, name: str) -> float:
+def rss_mib(pid: int, name: str = "VmRSS") -> float:
+    """Return the resident memory of a process in MiB; ``RssAnon``: without mapped files."""
     for line in Path(f"/proc/{pid}/status").read_text("ascii").splitlines():
-        if line.startswith(name):
+        if line.startswith(f"{name}:"):
             return int(line.split()[1]) / 1024
     raise ProcessLookupError(pid)
+
+
+def machine() -> str:
+    """Return what the figures were taken on: interpreter and number of cores."""
+    return f"CPython {platform.python_version()}, {os.cpu_count()} cores"
 
 
 def revision() -> str:
@@ -82,13 +81,15 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 class Stopwatch:
-    """Figures between ``start`` and ``stop``, for a server process and for this one.
+    """Figures between ``start`` and ``stop``, for a server process and for the load generator.
 
-    The collector of this process is off meanwhile: its pauses would be the server's latency.
+    The generator is this process and those of ``helpers``. The collector of this process is off
+    meanwhile: its pauses would be the server's latency.
     """
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, helpers: Sequence[int] = ()) -> None:
         self._pid = pid
+        self._helpers = helpers
         self._at = self._server = self._client = 0.0
         self.latencies: list[float] = []
         """Seconds, one for each answer; the workload fills it."""
@@ -98,14 +99,17 @@ class Stopwatch:
         self.latencies.clear()
         gc.collect()
         gc.disable()
-        self._server, self._client = cpu_seconds(self._pid), time.process_time()
+        self._server, self._client = cpu_seconds(self._pid), self._generator_seconds()
         self._at = time.perf_counter()
 
-    def stop(self, workload: str, carrier: str, ops: int, **details: float) -> Result:
+    def _generator_seconds(self) -> float:
+        return time.process_time() + sum(cpu_seconds(pid) for pid in self._helpers)
+
+    def stop(self, workload: str, carrier: str, ops: int, **details: float | str) -> Result:
         """End, and return the figures for each of ``ops``."""
         seconds = time.perf_counter() - self._at
         server = cpu_seconds(self._pid) - self._server
-        client = time.process_time() - self._client
+        client = self._generator_seconds() - self._client
         gc.enable()
         return Result(
             workload,

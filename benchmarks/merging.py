@@ -14,7 +14,7 @@ from typing import Final
 
 from appliance.site import Site, data_ports
 from benchmarks.branches import Branch, Carrier, enrol, settle_in
-from benchmarks.measure import MICRO, Result, anonymous_mib, percentile, revision, rss_mib
+from benchmarks.measure import MICRO, Result, percentile, revision, rss_mib
 from benchmarks.organisation import Founding
 from store.vault import NoWrap
 
@@ -69,13 +69,13 @@ def run(carrier: str, directory: Path) -> Result:
     """Merge, and compare the last tenth with the first."""
     merge = Merge(directory)
     merge.round()
-    start_mib, first = anonymous_mib(os.getpid()), merge.cpu_seconds / merge.ops
+    start_mib, first = rss_mib(os.getpid(), "RssAnon"), merge.cpu_seconds / merge.ops
     last = first
     while merge.ops < OPERATIONS:
         ops, cpu = merge.ops, merge.cpu_seconds
         merge.round()
         last = (merge.cpu_seconds - cpu) / (merge.ops - ops)
-    end_mib = anonymous_mib(os.getpid())
+    end_mib = rss_mib(os.getpid(), "RssAnon")
     merge.close()
     return Result(
         "merge",

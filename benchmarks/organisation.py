@@ -77,7 +77,10 @@ class Founding:
 
     def people(self, count: int, prefix: str = "p") -> list[Person]:
         """Create people with one device each."""
-        logins = [f"{prefix}{number:05}" for number in range(count)]
+        return self.named([f"{prefix}{number:05}" for number in range(count)])
+
+    def named(self, logins: Sequence[str]) -> list[Person]:
+        """Create people with these login names and one device each."""
         self.run((SITE, CreatePerson(login, login)) for login in logins)
         tokens = [os.urandom(codes.TOKEN_BYTES) for _ in logins]
         granted = self.run(

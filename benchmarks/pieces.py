@@ -26,16 +26,16 @@ def text(random: Random) -> str:
 
 
 class Author:
-    """A site of 40 persons with a phone each, who talk in 25 conversations.
+    """A site of some people with a phone each, who talk in some conversations.
 
     A fifth of the operations are reactions to an earlier message.
     """
 
-    def __init__(self, seed: int = 1) -> None:
+    def __init__(self, seed: int = 1, people: int = 40, conversations: int = 25) -> None:
         random = self._random = Random(seed)
-        self._devices = [(random.randbytes(16), random.randbytes(16)) for _ in range(40)]
-        self._conversations = [random.randbytes(16) for _ in range(25)]
-        self._counters = dict.fromkeys(range(40), 1_000)
+        self._devices = [(random.randbytes(16), random.randbytes(16)) for _ in range(people)]
+        self._conversations = [random.randbytes(16) for _ in range(conversations)]
+        self._counters = dict.fromkeys(range(people), 1_000)
         self._t = 1_800_000_000_000 << 16
         self._floors = dict.fromkeys(self._conversations, self._t - (9_000 << 16))
         self.number = 0
@@ -51,7 +51,7 @@ class Author:
         random, number = self._random, self.number + 1
         self.number = number
         self._t += random.randint(1_000, 60_000) << 16
-        who, conversation = random.randrange(40), random.choice(self._conversations)
+        who, conversation = random.randrange(len(self._devices)), random.choice(self._conversations)
         is_reaction = random.random() < 0.2 and number > 20
         said = "👍" if is_reaction else text(random)
         self.text_bytes += len(said.encode())

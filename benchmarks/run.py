@@ -1,20 +1,41 @@
 """Run workloads and print one line of JSON for each: `python -m benchmarks.run [NAME ...]`.
 
 Each name runs over WebSocket and, where it says something, over QUIC. Wall times and rates of a
-shared machine are noise; CPU time per operation and ratios hold.
+shared machine are noise; CPU time per operation and ratios hold. Where Debian's prosody or
+ejabberd is installed, the workloads that it can do are run against it too, right afterwards.
 """
 
 from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final
 
-from benchmarks import chatting, connecting, expiring, linking, merging, reading, vault
+from msgspec.structs import replace
+
+from benchmarks import (
+    chatting,
+    churning,
+    connecting,
+    expiring,
+    growing,
+    idling,
+    linking,
+    merging,
+    reading,
+    storming,
+    thin,
+    travelling,
+    vault,
+)
+from benchmarks.comparing import COMPARED
 from benchmarks.measure import Result
+from benchmarks.report import record
+from benchmarks.rivals import RIVALS, program_of
 
 Run = Callable[[str, Path], Result]
 
@@ -35,33 +56,75 @@ WORKLOADS: Final[dict[str, tuple[tuple[str, ...], Run]]] = {
     "W1": (BOTH, _chat(chatting.W1)),
     "W1-saturated": (BOTH, _chat(chatting.W1_SATURATED)),
     "W1-wide": (ONE, _chat(chatting.W1_WIDE)),
-    "W2-200": (ONE, _chat(chatting.W2_200)),
-    "W2-1000": (ONE, _chat(chatting.W2_1000)),
-    "W3": (BOTH, connecting.idle),
-    "W4": (ONE, reading.history),
+    "W2-200": (BOTH, _chat(chatting.W2_200)),
+    "W2-1000": (BOTH, _chat(chatting.W2_1000)),
+    "W3": (BOTH, idling.W3),
+    "W3-10000": (ONE, idling.W3_10000),
+    "W4": (BOTH, reading.history),
     "W5": (BOTH, connecting.login),
-    "resume": (ONE, reading.resume),
+    "resume": (BOTH, reading.resume),
+    "growth": (ONE, growing.run),
     "start": (ONE, connecting.start),
+    "storm": (ONE, storming.run),
+    "churn": (ONE, churning.run),
+    "traffic": (BOTH, travelling.run),
     "expiry": (NONE, expiring.run),
     "link": (NONE, linking.run),
+    "thin": (NONE, partial(thin.run, 1.0)),
+    "thin-week": (NONE, partial(thin.run, 7.0)),
+    "thin-month": (NONE, partial(thin.run, 30.0)),
     "merge": (NONE, merging.run),
     "vault-1e5": (NONE, partial(vault.run, 100_000)),
     "vault-1e6": (NONE, partial(vault.run, 1_000_000)),
 }
 """Name -> carriers and what runs; the names are those of docs/performance.md."""
 
+LONG: Final = frozenset({"thin-week", "thin-month"})
+"""Runs only when named: a thin line takes its time."""
 
-def main(names: list[str]) -> int:
-    """Run what is named, or everything; returns the exit status."""
+
+def results(name: str) -> Iterator[Result]:
+    """Run one workload on its carriers, then against the rivals that are installed."""
+    carriers, workload = WORKLOADS[name]
+    rivals = RIVALS if name in COMPARED else ()
+    absent = [rival.name for rival in rivals if program_of(rival) is None]
+    note = {"not_compared": f"not installed: {', '.join(absent)}"} if absent else {}
+    for carrier in carriers:
+        with _directory() as directory:
+            result = workload(carrier, directory)
+        yield replace(result, details=result.details | note)
+    for rival in rivals:
+        if rival.name not in absent:
+            with _directory() as directory:
+                yield COMPARED[name](rival, directory)
+
+
+@contextmanager
+def _directory() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="strongroom-bench-") as directory:
+        yield Path(directory)
+
+
+def main(arguments: list[str]) -> int:
+    """Run what is named, or everything; returns the exit status.
+
+    ``--record N`` in front runs each N times and keeps the lines for the report.
+    """
+    times, names = 0, arguments
+    if arguments[:1] == ["--record"]:
+        times, names = int(arguments[1]), arguments[2:]
     unknown = [name for name in names if name not in WORKLOADS]
     if unknown:
         print(f"unknown: {', '.join(unknown)}; known: {', '.join(WORKLOADS)}", file=sys.stderr)
         return 2
-    for name in names or WORKLOADS:
-        carriers, workload = WORKLOADS[name]
-        for carrier in carriers:
-            with tempfile.TemporaryDirectory(prefix="strongroom-bench-") as directory:
-                print(workload(carrier, Path(directory)).line(), flush=True)
+    for name in names or (name for name in WORKLOADS if name not in LONG):
+        lines = []
+        for _ in range(max(1, times)):
+            for result in results(name):
+                lines.append(result.line())
+                print(lines[-1], flush=True)
+        if times:
+            record(name, lines)
     return 0
 
 

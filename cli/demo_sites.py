@@ -2,9 +2,7 @@
 
 Everything is real: three servers, the commands that an administrator uses, and between each
 branch and headquarters a relay of this program's own, which is what gets cut. Nothing outside a
-temporary directory is touched. The last line is the verdict; the status is 1 if the sites differ.
-
-Usage: python -m cli.demo_sites
+temporary directory is touched. The last line is the verdict.
 """
 
 from __future__ import annotations
@@ -16,17 +14,18 @@ import random
 import shlex
 import socket
 import subprocess
-import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import trio
 
-PROGRAM: Final = Path(sys.executable).with_name("strongroom")
+from cli.errors import CliError
+from cli.programs import this_program
+
 LOOPBACK: Final = "127.0.0.1"
 READY_SECONDS: Final = 60.0
 SETTLE_SECONDS: Final = 90.0
@@ -37,8 +36,11 @@ PEOPLE: Final = {"nora": "north", "sam": "south"}
 """Who is at home at which branch; alice is at headquarters."""
 
 
-class DemoError(Exception):
+class DemoError(CliError):
     """A step did not do what it should; the message says which."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("cli.demo", message, "Try again: other work may have slowed it down.")
 
 
 class Relay:
@@ -124,7 +126,7 @@ class Demo:
     async def ask(self, *arguments: str, stdin: str = "") -> str:
         """Run a command and return what it prints; nothing of it is shown."""
         done = await trio.run_process(
-            [PROGRAM, *arguments],
+            [*this_program(), *arguments],
             stdin=stdin.encode(),
             capture_stdout=True,
             capture_stderr=True,
@@ -146,7 +148,7 @@ class Demo:
         """Start a server that is stopped when the demo ends."""
         log = self._stack.enter_context((self._folder / f"{site.name}.log").open("wb"))
         server = subprocess.Popen(
-            [PROGRAM, *arguments],
+            [*this_program(), *arguments],
             stdout=log,
             stderr=log,
             stdin=subprocess.DEVNULL,
@@ -392,21 +394,7 @@ def _stop(server: subprocess.Popen[bytes]) -> None:
         server.wait()
 
 
-@contextmanager
-def _folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="strongroom-sites-") as name:
-        yield Path(name)
-
-
-def main() -> int:
-    """Run the demo; 0 when all sites agree at its end, else 1."""
-    with _folder() as folder, ExitStack() as stack:
-        try:
-            return 0 if trio.run(Demo(folder, stack).run) else 1
-        except DemoError as error:
-            print(f"The demo failed: {error}", file=sys.stderr)
-            return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def play() -> bool:
+    """Play the whole demo; return whether all sites agree at its end. Raises ``DemoError``."""
+    with tempfile.TemporaryDirectory(prefix="strongroom-sites-") as name, ExitStack() as stack:
+        return trio.run(Demo(Path(name), stack).run)

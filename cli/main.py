@@ -21,6 +21,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "init": ("cli.commands.init:init", "Make a new organisation in an empty data directory."),
     "serve": ("cli.commands.serve:serve", "Run the appliance in the foreground."),
     "demo": ("cli.commands.demo:demo", "Run a demo organisation, made if there is none."),
+    "demo-sites": ("cli.commands.demo_sites:demo_sites", "Show headquarters and two branches."),
     "status": ("cli.commands.status:status", "Show how the running server is."),
     "wait": ("cli.commands.status:wait", "Wait until the server is ready."),
     "reload": ("cli.commands.reload:reload", "Take configuration and certificate anew."),

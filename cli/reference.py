@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,7 +61,7 @@ def walk() -> Iterator[tuple[str, click.Command]]:
 
 
 def _section(path: str, found: click.Command) -> list[str]:
-    text = (found.help or "").strip()
+    text = inspect.cleandoc(found.help or "")
     if isinstance(found, click.Group):
         return [f"## `{path}`", "", text]
     context = click.Context(found, info_name=path)

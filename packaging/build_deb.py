@@ -122,6 +122,7 @@ def description(root: Path, origin: Origin) -> dict[str, Any]:
         "recommends": list(RECOMMENDS),
         "contents": [{"src": str(root), "dst": "/", "type": "tree"}],
         "scripts": {
+            "preinstall": str(DEBIAN / "preinst"),
             "postinstall": str(DEBIAN / "postinst"),
             "preremove": str(DEBIAN / "prerm"),
             "postremove": str(DEBIAN / "postrm"),

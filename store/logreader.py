@@ -86,6 +86,20 @@ class LogReader:
             raise PartGoneError("the operation's envelope is gone")
         return entry
 
+    def reveal(self, reader: Reader, origin: int, seq: int) -> Op:
+        """Return one operation as ``read`` does, with a body that is kept for a hold alone.
+
+        For those who may read evidence; nobody else is shown it.
+        """
+        op = self.read(reader, origin, seq)
+        if op.body is not None:
+            return op
+        record = Record.unpack(reader.get(LOG.key(origin, seq)) or b"")
+        parts = self.parts(reader, record, op.op_hash)
+        return self.assemble(
+            origin, record, Skeleton.unpack(record.skeleton), op.op_hash, parts, reveals=True
+        )
+
     def scan(
         self, reader: Reader, origin: int, first: int = 1, last: int | None = None
     ) -> Iterator[Entry]:
@@ -191,12 +205,22 @@ class LogReader:
         return self._vault.has_key(reader, record.locator)
 
     def assemble(
-        self, origin: int, record: Record, skeleton: Skeleton, digest: bytes, parts: Parts
+        self,
+        origin: int,
+        record: Record,
+        skeleton: Skeleton,
+        digest: bytes,
+        parts: Parts,
+        *,
+        reveals: bool = False,
     ) -> Op:
-        """Put an opened row together; raises ``IntegrityError`` or ``FormatError``."""
+        """Put an opened row together; raises ``IntegrityError`` or ``FormatError``.
+
+        ``reveals``: with a body that nobody sees, since it is kept for a hold alone.
+        """
         stream = self._stream(record)
         envelope = envelopes.decode(parts.envelope)
-        is_hidden = record.body_state is PartState.ESCROWED
+        is_hidden = record.body_state is PartState.ESCROWED and not reveals
         named = feed_stream(stream, envelope.conversation)
         feed = record.locator.stream if named is stream else self._streams.pseudonym(named)
         if feed is None:

@@ -94,7 +94,7 @@ class Layout:
 
     def __init__(self, table: Table, *formats: str) -> None:
         self.table = table
-        self._head = struct.pack(">BH", table, TENANT)
+        self._number = int(table)
         self._structs = [
             struct.Struct(">BH" + "".join(formats[:n])) for n in range(len(formats) + 1)
         ]
@@ -108,11 +108,11 @@ class Layout:
 
     def key(self, *columns: int | bytes) -> bytes:
         """Pack a whole key."""
-        return self._full.pack(self.table, TENANT, *columns)
+        return self._full.pack(self._number, TENANT, *columns)
 
     def prefix(self, *columns: int | bytes) -> bytes:
         """Pack the leading columns only."""
-        return self._structs[len(columns)].pack(self.table, TENANT, *columns)
+        return self._structs[len(columns)].pack(self._number, TENANT, *columns)
 
     def span(self, *columns: int | bytes) -> tuple[bytes, bytes]:
         """Return ``(start, end)`` of the keys that begin with ``columns``."""

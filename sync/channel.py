@@ -222,17 +222,11 @@ class Channel:
     def begin(self, piece: Piece) -> None:
         """Put a piece on its way."""
         outgoing = self.outgoing[piece.lane]
-        blocks = columns.encode(piece)
-        plain_bytes = sum(map(len, blocks))
+        plain_bytes, found = parts(piece, outgoing.packer)
         outgoing.begun_bytes += plain_bytes
         self._serials += 1
         outgoing.serial = self._serials
-        packed = outgoing.packer.pack(*blocks)
-        for start in range(0, len(packed), PART_BYTES):
-            data = packed[start : start + PART_BYTES]
-            is_last = start + PART_BYTES >= len(packed)
-            part = Part(piece.lane, 0 if start else plain_bytes, is_last, data)
-            outgoing.parts.append(frames.encode(part))
+        outgoing.parts.extend(found)
 
     def end_answer(self, have: Have) -> None:
         """Let the end of an answer follow its last piece."""
@@ -292,3 +286,17 @@ class Channel:
     def _silent_from(self) -> float:
         """Return since when an answer is missing while nothing else came either."""
         return max(self._heard_at, next(iter(self._pings.values())).at)
+
+
+def parts(piece: Piece, packer: Packer) -> tuple[int, list[bytes]]:
+    """Return the size of a piece before compression, and the frames that carry it."""
+    blocks = columns.encode(piece)
+    plain_bytes = sum(map(len, blocks))
+    packed = packer.pack(*blocks)
+    found: list[bytes] = []
+    for start in range(0, len(packed), PART_BYTES):
+        data = packed[start : start + PART_BYTES]
+        is_last = start + PART_BYTES >= len(packed)
+        part = Part(piece.lane, 0 if start else plain_bytes, is_last, data)
+        found.append(frames.encode(part))
+    return plain_bytes, found

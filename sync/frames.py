@@ -231,6 +231,11 @@ class FrameReader:
     def __init__(self) -> None:
         self._buffer = bytearray()
 
+    @property
+    def is_between(self) -> bool:
+        """Whether no frame has begun that is not complete."""
+        return not self._buffer
+
     def feed(self, data: bytes) -> Iterator[Frame]:
         """Yield each frame that is complete with these bytes; unknown types are left out.
 

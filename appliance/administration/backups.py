@@ -11,6 +11,8 @@ import trio
 from appliance import backups
 from appliance.administration import replicas
 from appliance.administration.contract import Answer, Arguments, Host, Operation
+from appliance.backup_age import NoteBackup
+from appliance.context import SITE
 from appliance.reload import in_force
 from store import backup
 from store.backup import Manifest
@@ -50,6 +52,7 @@ async def create(host: Host, arguments: Target) -> Answer:
     data_dir, target = _places(host, arguments)
     config = in_force(host)
     manifest = await trio.to_thread.run_sync(backups.create, host.site, config, data_dir, target)
+    await host.execute(SITE, NoteBackup(manifest.created_ms))
     statuses = await host.replicas.sync()
     return {**described(manifest, target), "replicas": replicas.plain(host.site, statuses)}
 

@@ -16,6 +16,7 @@ from appliance.reload import Plan, Reread
 from appliance.replicas import Replicas
 from appliance.site import Site
 from appliance.sites.linking import Links
+from appliance.sites.parcels import Parcels
 from store.errors import StoreError
 from transports.certificates import CertificateError
 from transports.http.pages import Readiness
@@ -149,6 +150,11 @@ class Host(Protocol):
     @property
     def links(self) -> Links:
         """The links to other sites."""
+        ...
+
+    @property
+    def parcels(self) -> Parcels:
+        """What is exported to other sites, and imported."""
         ...
 
     @property

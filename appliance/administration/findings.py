@@ -8,10 +8,11 @@ from typing import Any, Final
 
 import trio
 
-from appliance import certificates, check, doctor, doctor_keys, doctor_listen, drill
+from appliance import backup_age, certificates, check, doctor, doctor_keys, doctor_listen, drill
 from appliance.administration.contract import Answer, Arguments, Host, Operation
 from appliance.administration.overview import not_taken
 from appliance.config import Config, ConfigError, key_directory
+from appliance.finding_kinds import KINDS
 from appliance.findings import Finding, Severity
 from appliance.replicas import ReplicaStatus
 from appliance.site import Site
@@ -37,6 +38,12 @@ class Examine(Arguments, frozen=True):
     deep: bool = False
 
 
+def entry_of(name: str) -> str:
+    """Return where the documentation tells more of a finding; "" when its remedy says it all."""
+    kind = KINDS.get(name)
+    return f"docs/runbook.md, {kind.runbook}" if kind and kind.runbook else ""
+
+
 def plain(findings: Iterable[Finding]) -> list[dict[str, Any]]:
     """Return findings as JSON values, gravest first."""
     ordered = sorted(findings, key=lambda found: (-found.severity, found.id))
@@ -46,6 +53,7 @@ def plain(findings: Iterable[Finding]) -> list[dict[str, Any]]:
             "severity": found.severity.name.lower(),
             "evidence": found.evidence,
             "remedy": found.remedy,
+            "runbook": entry_of(found.id),
         }
         for found in ordered
     ]
@@ -65,6 +73,8 @@ def shallow(
     found = [*doctor.examine_machine(), *doctor.examine_site(site, data_dir)]
     found += doctor.examine_disposal(site)
     found += doctor.examine_branch(site)
+    with site.ports.engine.snapshot() as reader:
+        found += backup_age.examine(reader, site.ports.clock.wall_ms())
     found += doctor_keys.examine_slots(site.ports.keys, site.vault)
     if statuses is not None or not config.replicas.directories:
         found += doctor.examine_replicas(statuses or (), site.ports.clock.wall_ms())

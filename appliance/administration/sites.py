@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from appliance import certificates
@@ -17,6 +18,20 @@ class Named(Arguments, frozen=True):
     """A branch, by its name."""
 
     name: str
+
+
+class ParcelFor(Arguments, frozen=True):
+    """A file to write, as an absolute path; at headquarters for which branch."""
+
+    file: str
+    name: str = ""
+    all: bool = False
+
+
+class ParcelFrom(Arguments, frozen=True):
+    """A file to read, as an absolute path."""
+
+    file: str
 
 
 def _branch(host: Host, branch: Branch) -> dict[str, Any]:
@@ -96,8 +111,48 @@ async def status(host: Host, arguments: Arguments) -> Answer:
     }
 
 
+async def export(host: Host, arguments: ParcelFor) -> Answer:
+    """Write what another site lacks into a file that only that site can open."""
+    path = _path(arguments.file)
+    sent = await host.parcels.send(arguments.name, path, is_all=arguments.all)
+    return {
+        "file": str(path),
+        "operations": sent.operations,
+        "histories": sent.histories,
+        "bytes": sent.size_bytes,
+    }
+
+
+async def take(host: Host, arguments: ParcelFrom) -> Answer:
+    """Take in a file that another site wrote for this one."""
+    sites = host.site.core.sites
+    taken = await host.parcels.take(_path(arguments.file))
+    return {
+        "sender": sites.name_of(taken.sender),
+        "node": taken.sender.hex(),
+        "operations": taken.operations,
+        "new": taken.fresh,
+    }
+
+
+async def progress(host: Host, arguments: Arguments) -> Answer:
+    """Tell how far a file that is written or taken in has come."""
+    done, total = host.parcels.progress
+    return {"done": done, "total": total}
+
+
+def _path(text: str) -> Path:
+    path = Path(text)
+    if not path.is_absolute():
+        raise Refusal("request.invalid")
+    return path
+
+
 OPERATIONS: Final[Mapping[str, Operation]] = {
     "site.list": Operation(Arguments, list_sites),
     "site.show": Operation(Named, show_site),
     "site.status": Operation(Arguments, status),
+    "site.export": Operation(ParcelFor, export),
+    "site.import": Operation(ParcelFrom, take),
+    "site.progress": Operation(Arguments, progress),
 }

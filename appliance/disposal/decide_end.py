@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from appliance.backup_age import NoteBackup
 from appliance.context import Context, refuse
 from appliance.directory.requests import canonical_json
 from appliance.disposal import certificate, decide_requests, decide_runs, numbers, remains, rights
@@ -64,6 +65,7 @@ STILL_DECIDED: Final = frozenset(
         ListRequests,
         NameReplica,
         Probe,
+        NoteBackup,
     )
 )
 """What is decided once the site has been ended."""

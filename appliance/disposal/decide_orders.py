@@ -18,8 +18,8 @@ from appliance.directory.names import clean_text
 from appliance.disposal import escrow, gather, rights
 from appliance.disposal.commands import AttestLost, CarryOrder, Slice
 from appliance.disposal.decide_slices import HEADQUARTERS, Piece, destroy, record
-from appliance.disposal.gather import Group
-from appliance.disposal.judge import Judge, holding
+from appliance.disposal.escrow import Kept
+from appliance.disposal.judge import Judge
 from appliance.disposal.orders import Order, receipt_number
 from appliance.disposal.replies import Attested, OrderCarried
 from appliance.messaging.model import Place
@@ -34,6 +34,7 @@ from store import destruction
 from store.errors import PartGoneError
 from store.ids import SITE_STREAM, OpId, StreamKind
 from store.logreader import UnknownOpError
+from store.oplog import Op
 
 if TYPE_CHECKING:
     from appliance.core import Core
@@ -66,9 +67,14 @@ def attest(core: Core, ctx: Context, command: AttestLost) -> Attested:
 
 @dataclass(slots=True)
 class _Found:
-    """What there is here of an order's targets, and what a look at them has come to."""
+    """What there is here of an order's targets, and what a look at them has come to.
 
+    ``held_back`` counts records, each with all that goes with it; ``seen`` is what did.
+    """
+
+    kept: Kept
     places: list[Place] = field(default_factory=list)
+    seen: set[Place] = field(default_factory=set)
     absent: int = 0
     held_back: int = 0
     left: int = 0
@@ -88,8 +94,8 @@ def carry_out(core: Core, ctx: Context, command: CarryOrder) -> OrderCarried:
     for place in found.places:
         if piece.groups == command.most:
             found.left += 1
-            continue
-        _end(core, ctx, piece, found, order, place)
+        elif place not in found.seen:
+            _end(core, ctx, piece, found, order, place)
     run = _commit(core, ctx, command, piece)
     _receipt(core, ctx, order, run, found, len(piece.parts))
     return OrderCarried(run, found.left, found.held_back, len(piece.parts))
@@ -99,7 +105,7 @@ def _targets(core: Core, ctx: Context, order: Order) -> _Found:
     """Find an order's targets in this log, and bury those that are not here for ever."""
     body = core.body_of(ctx.read(*order.place))
     assert isinstance(body, DestructionOrder)
-    found = _Found()
+    found = _Found(Kept(core, ctx.txn))
     names = [OpId.unpack(target) for target in body.targets]
     for name in names:
         place = core.log.find(ctx.txn, name)
@@ -119,10 +125,12 @@ def _targets(core: Core, ctx: Context, order: Order) -> _Found:
 
 def _end(core: Core, ctx: Context, piece: Piece, found: _Found, order: Order, place: Place) -> None:
     """Destroy one target with all that goes with it, or keep it for a hold."""
-    group = _group(core, ctx, place)
-    if group is None:
+    try:
+        group = found.kept.group(place)
+    except (PartGoneError, UnknownOpError):
         return
-    if _is_held(core, ctx, order, group):
+    found.seen.update((op.origin, op.id.seq) for op in group.ops)
+    if _is_held(core, found.kept, order, group.root):
         found.held_back += 1
         escrow.keep(core, ctx.txn, group, order.number)
         return
@@ -130,24 +138,12 @@ def _end(core: Core, ctx: Context, piece: Piece, found: _Found, order: Order, pl
     destroy(core, ctx, Judge(core), piece, group)
 
 
-def _group(core: Core, ctx: Context, place: Place) -> Group | None:
-    """Return a record with all that goes with it; None when it went a moment ago."""
-    whole = gather.group(core, ctx.txn, place)
-    if whole is not None:
-        return whole
-    try:
-        return Group((ctx.read(*place),))
-    except (PartGoneError, UnknownOpError):
-        return None
-
-
-def _is_held(core: Core, ctx: Context, order: Order, group: Group) -> bool:
-    """Tell whether a hold covers a record, or what it belongs to."""
-    if group.root.stream.kind in _OF_PERSONS:
+def _is_held(core: Core, kept: Kept, order: Order, op: Op) -> bool:
+    """Tell whether a hold covers a record, or names the person that an order erases."""
+    if op.stream.kind in _OF_PERSONS:
         named = (hold.body.predicate.persons for hold in core.disposal.active_holds())
         return any(order.person in persons for persons in named)
-    above = (Group((op,)) for op in gather.above(core, ctx.txn, group.root))
-    return any(holding(core, each) for each in (group, *above))
+    return kept.is_held(op)
 
 
 def _commit(core: Core, ctx: Context, command: CarryOrder, piece: Piece) -> int:

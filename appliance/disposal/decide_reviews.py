@@ -12,10 +12,12 @@ from appliance.context import Context, refuse
 from appliance.directory.requests import canonical_json
 from appliance.disposal import decide_requests, rights, selection
 from appliance.disposal.commands import RequestReview
+from appliance.disposal.escrow import Kept
 from appliance.disposal.limits import REVIEW_HOURS_MAX
 from appliance.disposal.replies import Requested
 from appliance.disposal.state import Request
 from appliance.evidence import decide as evidence
+from appliance.evidence.walk import Sight
 from appliance.policy import predicate as predicates
 from appliance.policy.approvals import State
 from appliance.policy.durations import HOUR_MS
@@ -70,16 +72,24 @@ def authority(core: Core, ctx: Context, number: int) -> Predicate:
     return known.predicate
 
 
-def _page(core: Core, ctx: Context, command: evidence.Page) -> evidence.Selected:
-    return evidence.decide_page(
-        ctx, command, authority=partial(authority, core), is_over=core.is_over()
+def _sight(core: Core, ctx: Context) -> Sight:
+    """Return what a review sees: also what is kept for a hold alone, and nothing that is over."""
+    kept, is_aged = Kept(core, ctx.txn), core.is_over()
+    return Sight(
+        partial(core.log.reveal, ctx.txn),
+        lambda op: kept.is_free(op) or is_aged(op),
+        kept.targeting,
     )
+
+
+def _page(core: Core, ctx: Context, command: evidence.Page) -> evidence.Selected:
+    may = partial(authority, core)
+    return evidence.decide_page(ctx, command, authority=may, sight=_sight(core, ctx))
 
 
 def _reconstruct(core: Core, ctx: Context, command: evidence.Reconstruct) -> evidence.Chosen:
-    return evidence.decide_reconstruct(
-        ctx, command, authority=partial(authority, core), is_over=core.is_over()
-    )
+    may = partial(authority, core)
+    return evidence.decide_reconstruct(ctx, command, authority=may, sight=_sight(core, ctx))
 
 
 DECISIONS: Final[dict[type, Callable[[Any, Context, Any], Any]]] = {

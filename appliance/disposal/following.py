@@ -51,6 +51,14 @@ class Follower:
         else:
             await self._hear()
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether there are orders that can be carried out now; O(orders) at a branch."""
+        core = self._core
+        if not core.sites.is_branch or not self.due():
+            return False
+        return not why_no_destruction(core.sites, core.reading())
+
     # --- at a branch ------------------------------------------------------------------------------
 
     def due(self) -> list[Order]:

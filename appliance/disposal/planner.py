@@ -76,11 +76,11 @@ class Found(msgspec.Struct, frozen=True):
 # --- expiry -----------------------------------------------------------------------------------
 
 
-def due(core: Core, reader: Reader, proven_ms: int) -> Iterator[Place]:
+def due(core: Core, reader: Reader, proven_ms: int) -> Iterator[Place | None]:
     """Yield the places of what ends by age or by a recall, class by class, oldest first.
 
     Records, and control operations of conversations that newer ones have superseded for longer
-    than the class lasts.
+    than the class lasts. None for each that was looked at and stays, so that the caller can stop.
     """
     judge = Judge(core)
     for number in _classes(core, judge.policies):
@@ -91,14 +91,14 @@ def due(core: Core, reader: Reader, proven_ms: int) -> Iterator[Place]:
         for feed, day in _due_feeds(reader, number, until).items():
             last = core.disposal.end_of_day(day)
             for op in _aged(core, reader, feed, last):
-                if _ends(core, reader, judge, op, proven_ms, shortest):
-                    yield op.origin, op.id.seq
+                ends = _ends(core, reader, judge, op, proven_ms, shortest)
+                yield (op.origin, op.id.seq) if ends else None
     if not destroys_recalled(judge.policies):
         return
     for key, _ in reader.range(*RECALLED.span()):
         _, origin, seq = RECALLED.columns(key)
-        if _is_recall_due(core, reader, judge, (origin, seq), proven_ms):
-            yield origin, seq
+        is_due = _is_recall_due(core, reader, judge, (origin, seq), proven_ms)
+        yield (origin, seq) if is_due else None
 
 
 def destroys_recalled(policies: Policies) -> bool:

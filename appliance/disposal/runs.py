@@ -66,6 +66,7 @@ class Runner:
         followed: waits for the key replicas to have followed to a generation.
         now: monotonic seconds.
         rest: waits for so many seconds, or less when something waits for the run's end.
+        is_awaited: tells whether something does; then an expiry ends behind its present slice.
     """
 
     def __init__(
@@ -75,12 +76,14 @@ class Runner:
         followed: Followed,
         now: Callable[[], float],
         rest: Rest = trio.sleep,
+        is_awaited: Callable[[], bool] = lambda: False,
     ) -> None:
         self._core = core
         self._execute = execute
         self._followed = followed
         self._now = now
         self._rest = rest
+        self._is_awaited = is_awaited
         self.asked: dict[int, frozenset[bytes]] = {}
         """The devices that were told to drop what each run of this process destroyed."""
 
@@ -159,7 +162,10 @@ class Runner:
             progress.destroyed += done.records
             progress.held_back += done.held_back
             size = min(2 * size, SLICE_RECORDS)
-            await self._yield(self._now() - started, is_patient=command.cause == EXPIRY)
+            is_patient = command.cause == EXPIRY
+            await self._yield(self._now() - started, is_patient=is_patient)
+            if is_patient and self._is_awaited():
+                return
 
     async def _yield(self, took: float, *, is_patient: bool) -> None:
         """Leave the writer to others after a slice; for long only if they use it."""

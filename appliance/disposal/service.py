@@ -6,7 +6,7 @@
     every six hours  an expiry run, and certificates of which more is known by now
 
 Time that matters is proven time; when it is not proven, nothing is destroyed and the log says
-why. One run at a time.
+why. One run at a time: an expiry ends early for what somebody waits for, and goes on as another.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from appliance.disposal.commands import KeepLedger, ReadClock, Settle
 from appliance.disposal.decide_slices import EXPIRY, ORDERED, RECALL
 from appliance.disposal.following import Follower
 from appliance.disposal.gather import erased
-from appliance.disposal.limits import SCAN_PIECE, SCAN_RECORDS
+from appliance.disposal.limits import SCAN_PIECE, SCAN_RECORDS, SLICE_RECORDS
 from appliance.disposal.runs import Execute, Followed, Progress, Runner
 from appliance.messaging.model import Place
 from appliance.pace import Pace
@@ -88,7 +88,7 @@ class Disposal:
         self._blocking = blocking
         self._now = now
         self._pace = pace or Pace()
-        self.runner = Runner(core, execute, followed, now, self._rest)
+        self.runner = Runner(core, execute, followed, now, self._rest, lambda: self._is_awaited)
         self.follower = Follower(core, execute, self.runner)
         self.progress: deque[Progress] = deque(maxlen=REMEMBERED)
         """What this process has carried out, oldest first."""
@@ -139,7 +139,8 @@ class Disposal:
             await self.expire()
             if self._is_awaited:  # then it may have ended early: go on after that
                 self._expired -= EXPIRY_SECONDS
-            await self._renew_certificates()
+            else:
+                await self._renew_certificates()
 
     def oldest_seconds(self) -> dict[str, float]:
         """Return the age of each class's oldest surviving record, to a day; one seek for each."""
@@ -158,7 +159,7 @@ class Disposal:
     async def expire(self) -> list[Progress]:
         """Destroy everything whose time has come; returns what was done, in runs.
 
-        Goes on until a scan finds nothing more that a run could end.
+        Goes on until a scan finds nothing more that a run could end, or somebody waits.
         """
         done: list[Progress] = []
         while True:
@@ -209,13 +210,17 @@ class Disposal:
         return progress
 
     def _due(self, proven_ms: int, reader: Reader) -> list[Place]:
+        """Return what a run is to end: at least a slice of it, also when somebody waits.
+
+        So an expiry gets on, however often somebody comes between.
+        """
         found: list[Place] = []
-        places = planner.due(self._core, reader, proven_ms)
+        looked = planner.due(self._core, reader, proven_ms)
         while len(found) < SCAN_RECORDS:
             began = time.monotonic()
-            some = list(islice(places, SCAN_PIECE))
-            found += some
-            if len(some) < SCAN_PIECE:
+            some = list(islice(looked, SCAN_PIECE))
+            found += (place for place in some if place is not None)
+            if len(some) < SCAN_PIECE or (self._is_awaited and len(found) >= SLICE_RECORDS):
                 break
             time.sleep(time.monotonic() - began)  # a worker thread: the interpreter is for others
         return found
@@ -225,9 +230,11 @@ class Disposal:
 
     @property
     def _is_awaited(self) -> bool:
-        """Whether somebody waits for the end of a run: orders and recalls come after it."""
+        """Whether an order or a recall waits: an expiry stops for it behind its present slice."""
         known = self._core.disposal
-        return bool(known.orders or (known.recalled and planner.destroys_recalled(known.policies)))
+        if known.orders or (known.recalled and planner.destroys_recalled(known.policies)):
+            return True
+        return self.follower.is_awaited
 
     async def _rest(self, seconds: float) -> None:
         """Let a patient run wait; what is watched every second is watched meanwhile.
@@ -271,8 +278,13 @@ class Disposal:
             await self._execute(SITE, KeepLedger())
 
     async def _renew_certificates(self) -> None:
-        """Confirm again the runs of this process of which more is known by now."""
+        """Confirm again the runs of this process of which more is known by now.
+
+        Each may wait for a replica, so that the next time must do where somebody waits.
+        """
         for run in list(self.runner.asked):
+            if self._is_awaited:
+                return
             known = self._core.disposal.runs.get(run)
             confirmed = None if known is None else known.confirmed
             if confirmed is None:

@@ -25,9 +25,9 @@ from appliance.disposal.commands import Selection
 from appliance.evidence import cursors, lines, selection
 from appliance.evidence.cursors import Cursor, Phase, Position, Tally
 from appliance.evidence.limits import PAGE_RECORDS
-from appliance.evidence.walk import Found, Walked, Walker
+from appliance.evidence.walk import Found, Sight, Walked, Walker
 from appliance.messaging.model import Conversation
-from appliance.messaging.timeline import Entry, IsOver, never_over
+from appliance.messaging.timeline import Entry
 from appliance.operations import UNSIGNED, Kind, PrivilegedRead
 from appliance.policy.predicate import Predicate
 from appliance.sites.authority import require_lease
@@ -117,11 +117,11 @@ class Chosen:
 
 
 def decide_page(
-    ctx: Context, command: Page, *, authority: Authority, is_over: IsOver = never_over
+    ctx: Context, command: Page, *, authority: Authority, sight: Sight | None = None
 ) -> Selected:
     """Decide ``Page``; O(records and messages walked).
 
-    What ``is_over`` has reached its end and is shown to nobody.
+    ``sight`` is what of the log is seen; None: what the log shows everybody.
 
     Raises ``Refusal``: "permission.denied" without the role, "request.signature",
     "evidence.cursor" for a cursor that is not this export's, and what ``authority`` and
@@ -141,7 +141,7 @@ def decide_page(
         start = Position(Phase.RECORDS)
         horizon = trace.note(b"").pos
         cursor = Cursor(binding, horizon, start, Tally(), lines.CHAIN_START, "")
-    walked = _walk(ctx, command, selection.both(approved, asked), cursor, is_over)
+    walked = _walk(ctx, command, selection.both(approved, asked), cursor, sight or Sight(ctx.read))
     for each in walked.found:
         if each.is_there:
             trace.note(each.entry.id.pack())
@@ -150,7 +150,7 @@ def decide_page(
 
 
 def decide_reconstruct(
-    ctx: Context, command: Reconstruct, *, authority: Authority, is_over: IsOver = never_over
+    ctx: Context, command: Reconstruct, *, authority: Authority, sight: Sight | None = None
 ) -> Chosen:
     """Decide ``Reconstruct``.
 
@@ -159,12 +159,13 @@ def decide_reconstruct(
     """
     _entitled(ctx, command)
     approved = authority(ctx, command.request)
-    op, known = _message(ctx, command.message)
+    sight = sight or Sight(ctx.read)
+    op, known = _message(ctx, sight, command.message)
     if op.body is None:
         raise PartGoneError("the message is destroyed")
     entry = Entry(op.key, op.id, op.origin, op.pos)
-    view = (ctx.txn, ctx.read, ctx.directory, ctx.conversations)
-    found = Walker(*view, (approved,), op.pos + 1, is_over).match(known, entry)
+    view = (ctx.txn, sight, ctx.directory, ctx.conversations)
+    found = Walker(*view, (approved,), op.pos + 1).match(known, entry)
     if found is None:
         raise Refusal("evidence.scope")
     if not found.is_there:
@@ -178,13 +179,13 @@ def _walk(
     command: Page,
     wanted: tuple[Predicate, ...],
     cursor: Cursor,
-    is_over: IsOver,
+    sight: Sight,
 ) -> Walked:
     """Return the page's records; none once they have all been shown."""
     if cursor.position.phase is not Phase.RECORDS:
         return Walked((), cursor.position)
-    view = (ctx.txn, ctx.read, ctx.directory, ctx.conversations)
-    walker = Walker(*view, wanted, cursor.horizon, is_over)
+    view = (ctx.txn, sight, ctx.directory, ctx.conversations)
+    walker = Walker(*view, wanted, cursor.horizon)
     limit = min(command.limit, PAGE_RECORDS)
     return walker.page(cursor.position, limit, by_day=command.by_day)
 
@@ -223,18 +224,18 @@ def _binding(command: Page, person: Person) -> bytes:
     return sha256(canonical_json(asked).encode()).digest()
 
 
-def _message(ctx: Context, name: str) -> tuple[Op, Conversation]:
+def _message(ctx: Context, sight: Sight, name: str) -> tuple[Op, Conversation]:
     """Return a message by its own name or that of an operation on it."""
-    op = _operation(ctx, name)
+    op = _operation(ctx, sight, name)
     if op.target and not op.in_timeline:
-        op = _operation(ctx, op.target.hex())
+        op = _operation(ctx, sight, op.target.hex())
     known = ctx.conversations.get(op.conversation)
     if op.kind != Kind.MESSAGE or known is None:
         raise Refusal("message.unknown")
     return op, known
 
 
-def _operation(ctx: Context, name: str) -> Op:
+def _operation(ctx: Context, sight: Sight, name: str) -> Op:
     try:
         packed = bytes.fromhex(name)
     except ValueError:
@@ -245,6 +246,6 @@ def _operation(ctx: Context, name: str) -> Op:
     if place is None:
         raise Refusal("message.unknown")
     try:
-        return ctx.read(*place)
+        return sight.read(*place)
     except UnknownOpError:
         raise Refusal("message.unknown") from None

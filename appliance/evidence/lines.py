@@ -27,6 +27,8 @@ CHAIN_START: Final = sha256(b"strongroom/export/1").digest()
 PRESENT: Final = "present"
 RECALLED: Final = "recalled"
 BODY_DESTROYED: Final = "body_destroyed"
+ESCROWED: Final = "escrowed"
+"""It had to go, and is kept for a hold alone."""
 
 _DOMAIN: Final = b"strongroom/export/end/1"
 
@@ -162,7 +164,7 @@ class Record(Line, frozen=True, tag="record"):
 class Destroyed(Line, frozen=True, tag="destroyed"):
     """A message of which nothing is left; ``at`` is about when it was made, Unix ms.
 
-    ``state`` is destroyed, or what else became of it here: dropped, escrowed, or expired.
+    ``state`` is destroyed, or what else became of it here: dropped, or expired.
     """
 
     id: str

@@ -57,11 +57,15 @@ class Proof(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """An operation of the log with the bytes that its commitments are about."""
+    """An operation of the log with the bytes that its commitments are about.
+
+    ``is_hidden``: it is kept for a hold alone, and shown to nobody else.
+    """
 
     op: Op
     skeleton: bytes
     parts: Parts
+    is_hidden: bool = False
 
 
 class Claim(NamedTuple):
@@ -73,7 +77,7 @@ class Claim(NamedTuple):
 
 
 def open_row(log: LogReader, reader: Reader, origin: int, seq: int) -> Opened:
-    """Open one row of the log.
+    """Open one row of the log, with a body that is kept for a hold alone.
 
     Raises ``UnknownOpError``, ``PartGoneError`` when its envelope is gone, and what the vault
     raises.
@@ -87,8 +91,9 @@ def open_row(log: LogReader, reader: Reader, origin: int, seq: int) -> Opened:
     digest = op_hash(record.skeleton)
     parts = log.parts(reader, record, digest)
     bones = Skeleton.unpack(record.skeleton)
-    op = log.assemble(origin, record, bones, digest, parts)
-    return Opened(op, record.skeleton, parts)
+    op = log.assemble(origin, record, bones, digest, parts, reveals=True)
+    is_hidden = record.body_state is PartState.ESCROWED
+    return Opened(op, record.skeleton, parts, is_hidden)
 
 
 class _Segment:

@@ -253,7 +253,7 @@ def _is_history(record: lines.Record, heads: list[_Head]) -> bool:
         and edits == sorted(edits, key=_place)
         and events == sorted(events, key=_place)
         and len({each.id for each in heads}) == len(heads)
-        and record.state == _state(root, events)
+        and record.state in _states(root, events)
     )
 
 
@@ -284,11 +284,12 @@ def _place(head: _Head) -> tuple[str, str]:
     return head.key, head.id
 
 
-def _state(root: lines.Operation, events: list[_Head]) -> str:
+def _states(root: lines.Operation, events: list[_Head]) -> tuple[str, ...]:
+    """Return what may be told of a record's state; whom its site shows it, only the site knows."""
     if root.proof.body is None:
-        return lines.BODY_DESTROYED
+        return (lines.BODY_DESTROYED,)
     is_recalled = any(each.kind == Kind.RECALL for each in events)
-    return lines.RECALLED if is_recalled else lines.PRESENT
+    return (lines.RECALLED if is_recalled else lines.PRESENT, lines.ESCROWED)
 
 
 def _unhex(text: str) -> bytes:

@@ -6,8 +6,10 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
+from appliance.disposal.escrow import Kept
 from appliance.evidence import lines, openings, tombstones, versions
 from appliance.evidence.openings import Opened, Prover
 from appliance.evidence.rosters import Roster, Rosters
@@ -51,6 +53,7 @@ class Collector:
         self._core = core
         self._prover = Prover(reader)
         self._open = partial(openings.open_row, core.log, reader)
+        self._kept = Kept(core, reader)
         self._rosters: tuple[bytes, Rosters] | None = None
         self._setting: _Setting | None = None
 
@@ -87,7 +90,7 @@ class Collector:
             context=setting.line.context,
             key=format_key(root.op.key),
             at=root.op.received_ms,
-            state=_state(history),
+            state=lines.ESCROWED if root.is_hidden else _state(history),
             copy_of=root.op.target.hex(),
             delivered=delivered,
             read=read,
@@ -98,10 +101,11 @@ class Collector:
 
     def _targets(self, root: Opened) -> Iterator[Opened | None]:
         """Yield what targets a message; None for each of which nothing is left."""
-        for key, _ in self._reader.range(*TARGET.span(root.op.origin, root.op.id.seq)):
-            _, _, origin, seq = TARGET.columns(key)
+        place = (root.op.origin, root.op.id.seq)
+        rows = (TARGET.columns(key)[2:] for key, _ in self._reader.range(*TARGET.span(*place)))
+        for each in chain(rows, self._kept.targeting(place)):
             try:
-                yield self._open(origin, seq)
+                yield self._open(*each)
             except PartGoneError:
                 yield None
 

@@ -8,7 +8,7 @@ the size of its rows.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from appliance.directory.limits import DAY_MS
@@ -21,7 +21,7 @@ from appliance.messaging import timeline
 from appliance.messaging.model import Conversation, Place
 from appliance.messaging.state import Conversations
 from appliance.messaging.targets import Read
-from appliance.messaging.timeline import Entry, IsOver
+from appliance.messaging.timeline import Entry, IsOver, never_over
 from appliance.policy.predicate import Predicate, matches
 from store import hlc
 from store.engine.contract import Reader
@@ -49,6 +49,18 @@ class Found(NamedTuple):
         return self.conversation, hlc.millis(self.entry.key) // DAY_MS
 
 
+class Sight(NamedTuple):
+    """What of the log is seen.
+
+    ``read`` opens an operation; what ``is_over`` is found, but not there any more; ``hidden``
+    tells where else there is something that targets a message.
+    """
+
+    read: Read
+    is_over: IsOver = never_over
+    hidden: Callable[[Place], Iterable[Place]] = lambda place: ()
+
+
 class Walked(NamedTuple):
     """One page: what was found, and where to go on."""
 
@@ -59,27 +71,24 @@ class Walked(NamedTuple):
 class Walker:
     """Walks on one view of the store; a record has to match every one of ``predicates``.
 
-    ``horizon`` is the position in the log from which on records are too new. What ``is_over``
-    has reached its end: it is found, but not there any more.
+    ``horizon`` is the position in the log from which on records are too new.
     """
 
     def __init__(
         self,
         reader: Reader,
-        read: Read,
+        sight: Sight,
         directory: Directory,
         conversations: Conversations,
         predicates: Sequence[Predicate],
         horizon: int,
-        is_over: IsOver,
     ) -> None:
         self._reader = reader
-        self._read = read
+        self._sight = sight
         self._directory = directory
         self._conversations = conversations
         self._predicates = predicates
         self._horizon = horizon
-        self._is_over = is_over
         self._rosters: tuple[bytes, Rosters] | None = None
         self._chosen = chosen_pseudonyms(predicates, conversations)
 
@@ -112,7 +121,7 @@ class Walker:
         if entry.pos >= self._horizon:
             return None
         try:
-            op = self._read(entry.origin, entry.id.seq)
+            op = self._sight.read(entry.origin, entry.id.seq)
         except PartGoneError:
             op = None
         roster = self.roster(known, entry.key)
@@ -123,7 +132,7 @@ class Walker:
         )
         if not all(matches(each, subject, people="participant") for each in self._predicates):
             return None
-        return Found(known.id, entry, op is not None and not self._is_over(op))
+        return Found(known.id, entry, op is not None and not self._sight.is_over(op))
 
     def roster(self, known: Conversation, key: int) -> Roster:
         """Return who was in a conversation at a timeline key."""
@@ -174,6 +183,7 @@ class Walker:
         for key, _ in self._reader.range(*TARGET.span(*root)):
             _, _, origin, seq = TARGET.columns(key)
             places.append((origin, seq))
+        places += self._sight.hidden(root)
         rows = (self._reader.get(LOG.key(*place)) or b"" for place in places)
         return sum(len(row) + OPERATION_BYTES for row in rows)
 

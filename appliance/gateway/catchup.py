@@ -18,7 +18,7 @@ from appliance.gateway.limits import (
     CATCH_UP_SESSIONS,
     GAP_EVENTS,
 )
-from appliance.messaging import feed, render
+from appliance.messaging import feed, render, targets
 from appliance.positions import format_pos
 from store import reading
 from store.engine.contract import Engine, Reader
@@ -93,7 +93,7 @@ class CatchUp:
         sent_bytes = 0
         for pos, op in missed.events:
             client.pos = pos
-            event = render.event(op, self._core.conversations)
+            event = render.event(op, targets.body_of(op), self._core.conversations)
             if event is not None:
                 shared = Shared(event)
                 sent_bytes += len(shared.encoded(client.codec))

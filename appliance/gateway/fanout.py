@@ -16,7 +16,7 @@ from appliance.gateway.limits import (
     PRESENCE_PEOPLE_SHARE,
 )
 from appliance.gateway.roster import Roster
-from appliance.messaging import render
+from appliance.messaging import render, targets
 from appliance.messaging.state import Conversations
 from store.oplog import Op
 from transports.wire import schema
@@ -38,12 +38,13 @@ class Fanout:
 
     def operation(self, op: Op, now: float) -> None:
         """Push a committed operation to everybody it concerns who is live."""
-        event = render.event(op, self._conversations)
+        body = targets.body_of(op)
+        event = render.event(op, body, self._conversations)
         if event is None:
             return
         shared = Shared(event)
         is_urgent = render.is_urgent(event)
-        for person in self._roster.online(render.audience(op, self._conversations)):
+        for person in self._roster.online(render.audience(op, body, self._conversations)):
             for client in self._roster.of(person):
                 if not client.is_live or client.pos >= op.pos:
                     continue
@@ -118,7 +119,7 @@ class Fanout:
         ours = self._conversations.ever(person)
         if self._roster.people * PRESENCE_PEOPLE_SHARE < len(ours):
             others = self._roster.names()
-            found = {each for each in others if self._share(person, each)}
+            found = {each for each in others if each != person and self._share(person, each)}
         else:
             found = set()
             for conversation_id in ours:

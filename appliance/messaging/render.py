@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, Final
 
-from appliance.messaging import targets
 from appliance.messaging.membership import Membership
 from appliance.messaging.state import Conversations
 from appliance.operations import (
@@ -63,9 +62,8 @@ def conversation_of(op: Op) -> bytes:
     return op.stream.id if op.stream.kind is StreamKind.CONVERSATION else b""
 
 
-def event(op: Op, conversations: Conversations) -> Event | None:
-    """Render an operation; None for what clients do not hear of."""
-    body = targets.body_of(op)
+def event(op: Op, body: BodyStruct | None, conversations: Conversations) -> Event | None:
+    """Render an operation that says ``body``; None for what clients do not hear of."""
     build = None if body is None else _BUILDERS.get(type(body))
     occurrence = build(op, body, conversations) if build is not None else None
     if occurrence is None:
@@ -81,12 +79,11 @@ def is_urgent(event: Event) -> bool:
     return isinstance(op, schema.EscalatedOp)
 
 
-def audience(op: Op, conversations: Conversations) -> Collection[bytes]:
-    """Return who hears of an operation.
+def audience(op: Op, body: BodyStruct | None, conversations: Conversations) -> Collection[bytes]:
+    """Return who hears of an operation that says ``body``.
 
     O(1) unless membership changed since it happened, or it concerns former members too.
     """
-    body = targets.body_of(op)
     if isinstance(body, DutyHolder):
         return EVERYONE
     conversation = conversations.get(conversation_of(op))

@@ -39,6 +39,12 @@ class Standing:
     opened: int
 
 
+_ALL: Final = TARGET.span()
+_NOWHERE: Final[Place] = (-1, 0)
+"""Before every place."""
+_END: Final[Place] = (1 << 32, 0)
+"""Behind every place."""
+
 UNTOUCHED: Final = Standing(None, 0, False, {}, (), 0)
 """How a message stands that nothing targets: most do."""
 
@@ -76,6 +82,43 @@ def count(reader: Reader, root: Place, limit: int) -> int:
 def is_recalled(reader: Reader, read: Read, root: Place) -> bool:
     """Tell whether a message was recalled; opens what targets it."""
     return any(op.kind == Kind.RECALL for op in of(reader, read, root))
+
+
+class Targeted:
+    """Tells of messages whether anything targets them: most often one seek for a whole page.
+
+    What a seek passes over is remembered, so it pays to ask in the order of the log: newest first
+    if ``reverse``.
+    """
+
+    __slots__ = ("_first", "_last", "_reader", "_reverse")
+
+    def __init__(self, reader: Reader, *, reverse: bool) -> None:
+        self._reader = reader
+        self._reverse = reverse
+        # Nothing targets what is after the first place and before the last one.
+        self._first = self._last = _NOWHERE
+
+    def __contains__(self, place: Place) -> bool:
+        """Tell whether anything targets the message at ``place``."""
+        if self._first < place < self._last:
+            return False
+        origin, seq = place
+        if self._reverse:
+            span = _ALL[0], TARGET.prefix(origin, seq + 1)
+        else:
+            span = TARGET.prefix(origin, seq), _ALL[1]
+        nearest = _NOWHERE if self._reverse else _END
+        for key, _ in self._reader.range(*span, reverse=self._reverse, limit=1):
+            found_origin, found_seq, _, _ = TARGET.columns(key)
+            nearest = found_origin, found_seq
+        if nearest == place:
+            return True
+        if self._reverse:
+            self._first, self._last = nearest, (origin, seq + 1)
+        else:
+            self._first, self._last = (origin, seq - 1), nearest
+        return False
 
 
 def standing(reader: Reader, read: Read, root: Op) -> Standing:

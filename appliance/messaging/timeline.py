@@ -78,7 +78,7 @@ def history(
     ascending = after is not None and before is None
     start = 0 if after is None else after + 1
     end = hlc.LIMIT if before is None else before
-    read = partial(log.read, reader)
+    read, targeted = partial(log.read, reader), targets.Targeted(reader, reverse=not ascending)
     items: list[HistoryItem] = []
     opened, more = 0, False
     for entry in entries(
@@ -87,7 +87,7 @@ def history(
         if len(items) == limit or opened >= HISTORY_OPENED:
             more = True
             break
-        item, cost = _item(reader, read, conversations, entry, is_over)
+        item, cost = _item(reader, read, conversations, entry, is_over, targeted)
         items.append(item)
         opened += cost
     if ascending:
@@ -129,6 +129,7 @@ def _item(
     conversations: Conversations,
     entry: Entry,
     is_over: IsOver,
+    targeted: targets.Targeted,
 ) -> tuple[HistoryItem, int]:
     """Return one entry as it stands now, and how many operations it took to tell."""
     try:
@@ -138,9 +139,9 @@ def _item(
     body = targets.body_of(op)
     if not isinstance(body, Message) or is_over(op):
         return _destroyed(entry), 1
-    now = targets.standing(reader, read, op)
-    if now is targets.UNTOUCHED:
+    if targets.place_of(op) not in targeted:
         return HistoryItem(render.message(op, body, conversations)), 1
+    now = targets.standing(reader, read, op)
     if now.recalled:
         shown = render.message(op, msgspec.structs.replace(body, text="", data=""), conversations)
         return HistoryItem(shown, now.edits, recalled=True), 1 + now.opened

@@ -325,7 +325,9 @@ def _plain(value: object) -> bytes:
 
 
 _ENCODER = msgspec.msgpack.Encoder(enc_hook=_plain)
-_DECODERS = {kind: msgspec.msgpack.Decoder(spec.body) for kind, spec in SPECS.items()}
+_DECODERS: dict[int, msgspec.msgpack.Decoder[BodyStruct]] = {
+    kind: msgspec.msgpack.Decoder(spec.body) for kind, spec in SPECS.items()
+}
 
 
 def encode(body: BodyStruct) -> bytes:
@@ -335,7 +337,7 @@ def encode(body: BodyStruct) -> bytes:
 
 def decode(kind: int, data: bytes) -> BodyStruct:
     """Read a body; raises ``ValueError`` or ``KeyError`` for a kind or bytes not known here."""
-    return _DECODERS[Kind(kind)].decode(data)
+    return _DECODERS[kind].decode(data)
 
 
 __all__ = [

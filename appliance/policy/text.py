@@ -34,7 +34,6 @@ import json
 import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 import msgspec
@@ -69,6 +68,7 @@ from appliance.policy.rules import (
     RetentionClass,
     Rule,
 )
+from appliance.problems import Problem, ProblemsError
 from store import canonical
 from store.errors import LimitError
 
@@ -126,29 +126,12 @@ _DEFAULT_RULE: Final = Rule("")
 _DEFAULT_POLICY: Final = Policy((), ())
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One mistake: where it stands (rule or class, and key), what, what instead."""
-
-    where: str
-    what: str
-    hint: str = ""
-
-    def __str__(self) -> str:
-        """Return it as one line."""
-        return f"{self.where}: {self.what}" + (f" ({self.hint})" if self.hint else "")
-
-
-class PolicyError(ValueError):
-    """A document is no policy; ``problems`` tells every mistake found."""
+class PolicyError(ProblemsError):
+    """A document is no policy."""
 
     code: ClassVar[str] = "policy.invalid"
     retryable: ClassVar[bool] = False
     hint: ClassVar[str] = "`strongroom policy show` prints a policy that is right."
-
-    def __init__(self, problems: list[Problem]) -> None:
-        self.problems = problems
-        super().__init__("; ".join(map(str, problems)))
 
 
 def read_policy(text: str, known: Mapping[str, int] = BUILT_IN) -> Policy:

@@ -56,6 +56,18 @@ LEASE_MARK_SECONDS: Final = 600.0
 LINE_SECONDS: Final = 5.0
 """How often people at a branch are told how many operations wait for headquarters."""
 
+PARCEL_CHUNKS: Final = 1 << 20
+"""Most chunks of 64 KiB in one parcel: 64 GiB, of which 32 MiB of hashes are held."""
+
+PARCEL_CHAPTERS: Final = 1_024
+"""Most incarnations of a log that one parcel tells of."""
+
+PARCEL_NOTES: Final = 4_096
+"""Most notes of one kind in a parcel: what proves 130 million operations."""
+
+PARCEL_HISTORY: Final = 100_000
+"""Operations with which one question for history is answered in a parcel."""
+
 LEASE_RETRY_SECONDS: Final = 60.0
 """How soon a branch asks again when its question for a lease was not answered."""
 

@@ -18,7 +18,8 @@ from appliance.sites import pending, proofs
 from appliance.sites.audience import Audience
 from appliance.sites.backlog import Backlog
 from appliance.sites.link_commands import NoteHistory, TakeIncarnation
-from appliance.sites.replica import BranchReplica, HeadquartersReplica
+from appliance.sites.peers import NotePeer
+from appliance.sites.replica import NOTHING_MORE, BranchReplica, HeadquartersReplica
 from appliance.sites.turn import AgainError, Turn
 from store.engine.contract import Engine
 from store.errors import LimitError, StoreError
@@ -28,13 +29,16 @@ from store.segments import Statement, split_row
 from sync import driver, frames, session
 from sync.driver import Driver
 from sync.errors import FENCING, FencedError, ForkedError, LinkError, RejectedError
-from sync.pieces import NUMBERED, Cursors, Lane
+from sync.pieces import NUMBERED, Cursors, Lane, Standing
 from sync.reception import Reception
 
 logger = logging.getLogger("strongroom.link")
 
 HISTORY_OPERATIONS: Final = 500
 """Operations that one question for history asks for."""
+
+PROVING_BACKLOG: Final = 512
+"""Most operations that headquarters lacks while it is told of closed segments."""
 
 HISTORIES: Final = 8
 """Questions for history that are open at one time."""
@@ -95,6 +99,8 @@ class Links:
         """What takes the notes of each kind."""
         self.states: dict[bytes, LinkState] = {}
         """Node -> how its link is."""
+        self.peers: dict[bytes, Standing] = {}
+        """Node -> where it stands, as far as it has told and acknowledged since the start."""
         self.site = driver.Site(
             core.log.node,
             self._replica,
@@ -204,6 +210,7 @@ class Links:
             case session.Up():
                 self._came_up(link, node, effect)
             case session.Acknowledged(lane, cursor):
+                self._advance(node, lane, cursor)
                 if link is self._upstream and self._backlog is not None:
                     self._acknowledged[lane] = cursor
                     if self._turn.is_last(self._core.log):
@@ -219,7 +226,36 @@ class Links:
             case session.Ended(error):
                 self._ended(link, node, error.code)
                 if isinstance(error, FENCING):
-                    self._take_incarnation(error)
+                    self.take_incarnation(error)
+
+    def _advance(self, node: bytes, lane: Lane, cursor: int) -> None:
+        """Note what a peer has durable."""
+        standing = self.peers.get(node)
+        if standing is not None:
+            reached = standing.cursors._replace(**{lane.name.lower(): cursor})
+            self.peers[node] = standing._replace(cursors=reached)
+
+    def _stands(self, node: bytes, standing: Standing) -> None:
+        """Note where a peer stands; a branch that sends an earlier incarnation does not say."""
+        if NOTHING_MORE in standing.cursors:
+            return
+        log = self._core.log
+        sent = self._turn.origin(log) if self._core.sites.is_branch else log.own
+        if standing.peer != sent:
+            standing = standing._replace(peer=sent, cursors=Cursors())
+        self.peers[node] = standing
+        self._remember(node)
+
+    def _remember(self, node: bytes) -> None:
+        """Write down where a peer stands, for a parcel after the next start."""
+        standing = self.peers.get(node)
+        if standing is None:
+            return
+
+        async def note() -> None:
+            await self._execute(SITE, NotePeer(node, standing))
+
+        self._spawn(note)
 
     def _take_note(self, link: Driver, node: bytes, note: frames.Note) -> None:
         take = self.notes.get(note.kind)
@@ -234,6 +270,7 @@ class Links:
         now_ms = self._clock.wall_ms()
         self.states[node] = LinkState(True, now_ms, "", up.software, up.unix_ms - now_ms)
         logger.info("link.up", extra={"site": node.hex()})
+        self._stands(node, up.peer)
         if self._core.sites.is_branch:
             self._upstream = link
             self._questions.clear()
@@ -266,6 +303,7 @@ class Links:
         if link is self._upstream:
             self._upstream = None
             self._unproven.clear()
+        self._remember(node)
         self._changed()
 
     # --- incarnations -----------------------------------------------------------------------------
@@ -279,7 +317,7 @@ class Links:
             self._turn.finish(log)
             link.stop(AgainError())
 
-    def _take_incarnation(self, error: FencedError | ForkedError) -> None:
+    def take_incarnation(self, error: FencedError | ForkedError) -> None:
         """Go on under a new incarnation, when it is this site that went back or was copied."""
         own = self._core.log.own
         if not self._core.sites.is_branch or error.incarnation != own.incarnation:
@@ -304,7 +342,12 @@ class Links:
             self._prove()
 
     def _prove(self) -> None:
-        """Tell headquarters of closed segments whose operations it has, once it has asked."""
+        """Tell headquarters of closed segments whose operations it has, once it has asked.
+
+        Not before nearly all operations are there: messages are waited for, proofs are not.
+        """
+        if self._backlog is not None and len(self._backlog) > PROVING_BACKLOG:
+            return
         core, acknowledged = self._core, min(self._acknowledged.values(), default=0)
         for incarnation, first in list(self._unproven.items()):
             number = core.log.number_of(Origin(core.log.node, incarnation))

@@ -36,8 +36,11 @@ if TYPE_CHECKING:
 WANTED: Final = "segments.wanted"
 TOLD: Final = "segments"
 
-SEGMENTS_IN_NOTE: Final = 64
-"""Closed segments in one note: about 10 kB."""
+SEGMENTS_IN_NOTE: Final = 16
+"""Closed segments in one note, under 3 kB: notes go first, and must not keep urgent messages back.
+
+The next note is asked for when this one is stored, so proofs leave most of a thin line to others.
+"""
 
 INCARNATIONS_IN_NOTE: Final = 32
 """Incarnations of a branch, newest first, whose proofs are asked for."""

@@ -73,6 +73,12 @@ def _due(log: OpLog, reader: Reader, peer: Standing) -> int:
     return min((number for number in own if number > held), default=held)
 
 
+def turns(log: OpLog, reader: Reader, peer: Standing) -> list[int]:
+    """Return the own origins of which headquarters may lack something, in their order."""
+    first = _due(log, reader, peer)
+    return [number for number in _own(log) if number >= first]
+
+
 def is_forked(log: OpLog, reader: Reader, peer: Standing) -> bool:
     """Tell whether headquarters has another log of the present incarnation than this site."""
     return peer.peer == log.own and _contradicts(log, reader, log.head.origin, peer)

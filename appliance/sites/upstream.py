@@ -5,6 +5,8 @@
     0       16    bytes  NodeId of headquarters
     16      8     u64    its incarnation, whose positions the cursors count
 
+    META row "upstream." and the same in hex: it was followed once, and is no more; empty
+
 After a restore headquarters counts anew. The branch then begins at 0 again: what it has already
 it recognises by name, and what headquarters has lost it sends again.
 """
@@ -32,8 +34,20 @@ def followed(reader: Reader) -> Origin | None:
 
 def follow(txn: Txn, origin: Origin) -> None:
     """Follow the order of an incarnation of headquarters, from the beginning if it is new."""
-    if followed(txn) == origin:
+    known = followed(txn)
+    if known == origin:
         return
+    if known is not None:
+        txn.put(_past(known), b"")
     txn.put(_KEY, _ROW.pack(*origin))
     for lane in NUMBERED:
         cursors.put(txn, cursors.PEER, lane, 0)
+
+
+def is_past(reader: Reader, origin: Origin) -> bool:
+    """Tell whether an incarnation of headquarters was followed until another came."""
+    return followed(reader) != origin and reader.get(_past(origin)) is not None
+
+
+def _past(origin: Origin) -> bytes:
+    return meta_key(f"upstream.{_ROW.pack(*origin).hex()}")

@@ -80,6 +80,8 @@ def _offline(data: Path, target: Path, *, as_json: bool) -> dict[str, Any]:
     from appliance import backups
     from appliance.administration import replicas
     from appliance.administration.backups import described
+    from appliance.backup_age import NoteBackup
+    from appliance.context import SITE
     from store.backup import copied_bytes
 
     config = configuration(data).config
@@ -92,6 +94,7 @@ def _offline(data: Path, target: Path, *, as_json: bool) -> dict[str, Any]:
                 "Copying",
                 is_shown=not as_json,
             )
+            site.run(SITE, NoteBackup(manifest.created_ms))
             statuses = [
                 replicas.attempt(site, each) for each in replicas.followers(site, config, data)
             ]

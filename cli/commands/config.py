@@ -65,7 +65,7 @@ def expect_certificate(config: Config, data: Path) -> None:
     Names without a slash may be systemd credentials, which only the service has: those are
     judged only when they are there.
     """
-    from appliance.config import Problem
+    from appliance.problems import Problem
     from appliance.reload import own_identity
     from cli.offline import in_force
     from transports.certificates import CertificateError

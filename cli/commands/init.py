@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from appliance.config import FILE_NAME, Config, credential_path, key_directory, load
+from cli.enrolling import APPROVAL_SECONDS, INVITATION, join_headquarters
 from cli.errors import CliError
 from cli.offline import Issued, invite, own_addresses, process_lock, wrap_for
 from cli.options import PATH, command
 from cli.output import emit_json, local_time, note, say
 from cli.places import data_directory
+from cli.secret_input import read_secret
 
 if TYPE_CHECKING:
     from appliance.site import Site
@@ -89,20 +91,37 @@ class Made:
 )
 @click.option("--qr", is_flag=True, help="Also draw the invitations as QR codes.")
 @click.option("--branch", is_flag=True, help="Without people: it will join a headquarters.")
-def init(data: Path | None, as_json: bool, qr: bool, valid_hours: int, **given: Any) -> None:
+@click.option(
+    "--invitation-file",
+    metavar="FILE",
+    help="Join headquarters at once, by the link in its first line; - for stdin.",
+)
+def init(
+    data: Path | None,
+    as_json: bool,
+    qr: bool,
+    valid_hours: int,
+    invitation_file: str | None,
+    **given: Any,
+) -> None:
     """Make a new organisation in an empty data directory.
 
     Prints the fingerprint of its CA and one-time invitations for the first administrator,
     security officer and auditor. Asks for what is missing when there is a terminal. A branch has
-    none of these: `strongroom site join` comes next. Without a key replica no backup can be
-    restored; it can be made later too.
+    none of these: `strongroom site join` comes next, or with --invitation-file is done as well.
+    Without a key replica no backup can be restored; it can be made later too.
     """
     where = data_directory(data)
+    invitation = read_secret(invitation_file, INVITATION) if invitation_file else ""
+    given["branch"] = given["branch"] or bool(invitation)
     _require_empty(where, "data")
     plan = _plan(where, _asked(given, where), valid_hours)
     _require_empty(key_directory(plan.config, where), "key")
     _expect_replica(plan)
     made = _make(plan)
+    if not as_json:
+        _tell(plan, made, qr=qr)
+    joined = join_headquarters(where, invitation, APPROVAL_SECONDS) if invitation else None
     if as_json:
         answer = {
             "data": str(where),
@@ -111,10 +130,11 @@ def init(data: Path | None, as_json: bool, qr: bool, valid_hours: int, **given: 
             "replica": str(plan.replica) if plan.replica and not made.failure else "",
             "ca": made.fingerprint,
             "invitations": [each.as_json() for each in made.invitations],
+            "joined": joined,
         }
         emit_json("init", answer)
     else:
-        _tell(plan, made, qr=qr)
+        _tell_next(plan, joined)
     if made.failure is not None:
         raise made.failure
 
@@ -287,7 +307,6 @@ def _tell(plan: Plan, made: Made, *, qr: bool) -> None:
     say(f"  CA            {made.fingerprint}")
     say("")
     _tell_invitations(made.invitations, qr=qr)
-    say(f"Next: strongroom {'site join' if plan.is_branch else 'serve'} --data {plan.data}")
     if keys.stat().st_dev == plan.data.stat().st_dev:
         note("notice: keys and data are on one device; who copies it has both.")
     if plan.replica is None:
@@ -295,6 +314,13 @@ def _tell(plan: Plan, made: Made, *, qr: bool) -> None:
             "notice: without a key replica no backup can be restored; on another device, make one:"
         )
         note("        strongroom key-replica add DIR")
+
+
+def _tell_next(plan: Plan, joined: dict[str, Any] | None) -> None:
+    if joined is not None:
+        say(f"This site is the branch {joined['name']} of {joined['organisation']}.")
+    is_alone = plan.is_branch and joined is None
+    say(f"Next: strongroom {'site join' if is_alone else 'serve'} --data {plan.data}")
 
 
 def _tell_invitations(invitations: list[Issued], *, qr: bool) -> None:

@@ -28,6 +28,7 @@ PAGE: Final = 64
 STATES: Final = {
     "recalled": "recalled by its author",
     "body_destroyed": "its content is destroyed",
+    "escrowed": "kept for a hold alone",
 }
 """What became of a message, in words."""
 

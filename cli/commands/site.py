@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from cli.admin import AdminSocket
-from cli.commands.config import configuration
+from cli.enrolling import APPROVAL_SECONDS, INVITATION, join_headquarters
 from cli.errors import CliError
-from cli.offline import open_site, process_lock, server_for_links
-from cli.options import Group, acting, subcommand
+from cli.options import PATH, Group, acting, subcommand
 from cli.output import emit_json, note, pairs, say, table
 from cli.places import data_directory
 from cli.reasons import giving_reason
 from cli.secret_input import read_secret
 from cli.signing import Person, SignedSession
+from cli.watching import watched
 
 if TYPE_CHECKING:
-    from appliance.config import Config
     from appliance.sites.enrolment import Invitation
 
 COLUMNS: Final = ("site", "name", "state", "fingerprint", "people", "linked", "link_since_at")
 
-APPROVAL_SECONDS: Final = 3_600.0
-"""How long a branch waits for its approval, unless told otherwise."""
+PARCEL_SECONDS: Final = 86_400.0
+"""How long writing or taking in a file may take, in seconds."""
 
 
 @click.group(cls=Group)
@@ -109,81 +109,13 @@ def join(data: Path | None, invitation_file: str | None, timeout: float, as_json
     Prints six words. Headquarters' administrator sees the same six in `strongroom site list` if
     nobody is in between, and approves. The invitation may be used again until then.
     """
-    from appliance.context import SITE
-    from appliance.sites.enrolment import fingerprint, read_invitation
-
     where = data_directory(data)
-    config = configuration(where).config
-    invitation = read_invitation(read_secret(invitation_file, "Invitation"))
-    with process_lock(where):
-        opened = open_site(config, where)
-        try:
-            _expect_free(opened.core)
-            own = opened.core.log.origins[opened.core.log.head.origin].verify_key
-            words = fingerprint(own, invitation.pin)
-            reach = _reach(opened.core, config)
-            adopted = _apply(opened.core, invitation, reach, words, timeout)
-            opened.run(SITE, adopted)
-        finally:
-            opened.close()
+    answer = join_headquarters(where, read_secret(invitation_file, INVITATION), timeout)
     if as_json:
-        answer = {
-            "site": adopted.site,
-            "name": adopted.name,
-            "organisation": adopted.organisation,
-            "addresses": list(adopted.addresses),
-            "fingerprint": words,
-        }
         emit_json("site.join", answer)
         return
-    say(f"This site is the branch {adopted.name} of {adopted.organisation}.")
+    say(f"This site is the branch {answer['name']} of {answer['organisation']}.")
     say(f"Next: strongroom serve --data {where}")
-
-
-def _expect_free(core: Any) -> None:
-    """Raise ``CliError`` for a site that can be no branch, before headquarters hears of it."""
-    if len(core.directory) and not core.sites.is_branch:
-        hint = "A branch begins empty: strongroom init --branch"
-        raise CliError("site.occupied", "this site has people already", hint)
-
-
-def _reach(core: Any, config: Config) -> tuple[str, bytes]:
-    """Return how people reach this branch: its address, and the hash of the CA they pin."""
-    from appliance.certificates import ca_fingerprint
-    from transports.wire.links import Server, parse_pin
-
-    pin = b"" if config.tls.certificate else parse_pin(ca_fingerprint(core))
-    return Server(*server_for_links(config)).authority, pin
-
-
-def _apply(
-    core: Any, invitation: Invitation, reach: tuple[str, bytes], words: str, timeout: float
-) -> Any:
-    """Apply until an administrator has approved; raises ``CliError`` when it takes too long."""
-    import trio
-
-    from appliance.sites.applying import apply
-    from appliance.sites.limits import POLL_SECONDS
-    from transports.wire.errors import Refusal
-
-    async def until_approved() -> Any:
-        end, is_told = trio.current_time() + timeout, False
-        while True:
-            try:
-                return await apply(core, invitation, *reach)
-            except Refusal as refusal:
-                if refusal.code != "site.waiting" and not (is_told and refusal.retryable):
-                    raise
-            if not is_told:
-                note(f"Fingerprint of this machine: {words}")
-                note("Waiting until an administrator at headquarters approves it.")
-                is_told = True
-            if trio.current_time() >= end:
-                hint = "Say it again: the invitation is good for 24 hours."
-                raise CliError("site.waiting", "not approved yet", hint, retryable=True)
-            await trio.sleep(POLL_SECONDS)
-
-    return trio.run(until_approved)
 
 
 @subcommand(
@@ -315,6 +247,62 @@ def reprovision(data: Path | None, who: Person, name: str, reason: str, as_json:
         return
     logins = answer["logins"]
     say(f"To be invited again: {', '.join(logins) or 'nobody'}.")
+
+
+@subcommand(
+    site,
+    "export",
+    example=(
+        "strongroom site export /media/stick/north.parcel --to north\n"
+        "strongroom site export /media/stick/headquarters.parcel"
+    ),
+)
+@click.argument("file", type=PATH)
+@click.option("--to", "name", default="", metavar="NAME", help="The branch; at headquarters only.")
+@click.option("--all", "is_all", is_flag=True, help="Also what the other site should have already.")
+def export(data: Path | None, file: Path, name: str, is_all: bool, as_json: bool) -> None:
+    """Write what another site lacks into a file, where no line reaches it.
+
+    Only the site that it is for can open it. It holds what that site did not have when this one
+    last heard of it; a branch's file also asks for its lease, and for history. Carry it there,
+    say `strongroom site import`, and carry back what that site exports. The server has to run.
+    """
+    where = data_directory(data)
+    arguments = {"file": str(file.absolute()), "name": name, "all": is_all}
+    answer = _carried(where, "site.export", arguments, "Writing", as_json=as_json)
+    text = f"{answer['operations']:,} operations in {answer['file']} ({answer['bytes']:,} bytes)."
+    _done("site.export", answer, text, as_json=as_json)
+
+
+@subcommand(site, "import", example="strongroom site import /media/stick/north.parcel")
+@click.argument("file", type=PATH)
+def import_(data: Path | None, file: Path, as_json: bool) -> None:
+    """Take in a file that another site has exported for this one.
+
+    All of it is checked before anything changes. What is here already changes nothing, so the
+    same file, or an older one, does no harm. The server has to run.
+    """
+    where = data_directory(data)
+    arguments = {"file": str(file.absolute())}
+    answer = _carried(where, "site.import", arguments, "Taking in", as_json=as_json)
+    sender = answer["sender"] or "headquarters"
+    text = f"{answer['new']:,} of {answer['operations']:,} operations of {sender} were new."
+    _done("site.import", answer, text, as_json=as_json)
+
+
+def _carried(
+    data: Path, command: str, arguments: dict[str, Any], label: str, *, as_json: bool
+) -> dict[str, Any]:
+    """Let the server write or read a file, and show how far it is."""
+
+    def look() -> tuple[int, int]:
+        with AdminSocket(data) as other:
+            told = other.ask("site.progress")
+        return told["done"], told["total"]
+
+    with AdminSocket(data, timeout=PARCEL_SECONDS) as server:
+        work = partial(server.ask, command, arguments)
+        return watched(work, look, label, is_shown=not as_json)
 
 
 def _done(schema: str, answer: dict[str, Any], text: str, *, as_json: bool) -> None:

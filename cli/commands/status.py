@@ -104,7 +104,8 @@ def show_findings(schema: str, findings: Sequence[dict[str, Any]], *, as_json: b
     elif not findings:
         say("Nothing found.")
     for found in () if as_json else findings:
-        say(f"{found['severity']}  {found['id']}\n  {found['evidence']}\n  {found['remedy']}")
+        more = f"\n  see {found['runbook']}" if found["runbook"] else ""
+        say(f"{found['severity']}  {found['id']}\n  {found['evidence']}\n  {found['remedy']}{more}")
     worst = max((SEVERITY_EXITS[found["severity"]] for found in findings), default=Exit.OK)
     if worst:
         click.get_current_context().exit(int(worst))

@@ -103,6 +103,10 @@ class Txn:
             else:
                 entry()
 
+    def keep(self) -> None:
+        """Let nothing that was done until now be undone any more; earlier savepoints are void."""
+        self._journal.clear()
+
     def on_rollback(self, undo: Callable[[], None]) -> None:
         """Register ``undo`` to run when a rollback passes this point.
 

@@ -24,9 +24,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import islice
 from typing import Self
+
+import msgspec
 
 from store.engine.contract import Engine, Reader
 from store.engine.txn import Txn
@@ -69,8 +70,7 @@ _TREE = struct.Struct(">IQ")
 _PLACE = struct.Struct(">BQIH")
 
 
-@dataclass(frozen=True, slots=True)
-class Locator:
+class Locator(msgspec.Struct, frozen=True, gc=False):
     """Where a part's key is: the stream's pseudonym, its epoch (u32) and the part (u16)."""
 
     stream: int

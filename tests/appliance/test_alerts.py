@@ -59,6 +59,32 @@ RAISED: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         {"key_replicas_behind": "0x120"},
     ),
     "StrongroomNoKeyReplica": ({"key_replicas": "0x120"}, {"key_replicas": "1x120"}),
+    "StrongroomBackupOld": (
+        {
+            "wall_timestamp_seconds": f"{20 * DAY}x120",
+            "backup_timestamp_seconds": f"{18 * DAY - 1}x120",
+        },
+        {
+            "wall_timestamp_seconds": f"{20 * DAY}x120",
+            "backup_timestamp_seconds": f"{18 * DAY}x120",
+        },
+    ),
+    "StrongroomBranchSilent": (
+        {"site_branches": "2x120", "site_links": "1x120"},
+        {"site_branches": "2x120", "site_links": "1x100 2x20"},
+    ),
+    "StrongroomBranchCutOff": (
+        {"site_lease_age_seconds": f"{DAY}x120"},
+        {"site_lease_age_seconds": f"{DAY - 1}x120"},
+    ),
+    "StrongroomLeaseExpired": (
+        {"site_lease_age_seconds": f"{7 * DAY}x120"},
+        {"site_lease_age_seconds": f"{7 * DAY - 1}x120"},
+    ),
+    "StrongroomLedgerMismatch": (
+        {"ledger_contradictions": "1x120", "contradictions": "1x120"},
+        {"ledger_contradictions": "0x120", "contradictions": "1x120"},
+    ),
     "StrongroomContradiction": ({"contradictions": "1x120"}, {"contradictions": "0x120"}),
     "StrongroomNotExamined": (
         {

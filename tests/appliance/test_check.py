@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from appliance import check
 from appliance.operations import Kind, Message, encode
 from store.engine.txn import Txn
 from store.heads import newest_pos
 from store.ids import Stream, StreamKind
 from store.oplog import Draft, Op, OpClass
+from store.tables import FEED
 from store.vault import STANDARD
 from tests.appliance.messaging.harness import House
 from tests.store.sitepair import branch, origin_of, shipped
@@ -30,6 +32,37 @@ def test_what_is_quarantined_has_no_effect_on_any_view(is_known: bool) -> None:
     house.say("bob", conv, "after")
     with house.reading() as reader:
         assert house.site.core.applied(reader) == newest_pos(reader) == house.site.core.log.head.pos
+    house.close()
+
+
+def test_rows_of_a_view_that_are_gone_changed_or_too_many_are_all_counted() -> None:
+    house = House("ann", "bob")
+    conv = house.direct("ann", "bob")
+    for number in range(6):
+        house.say("ann", conv, f"text {number}")
+    with house.reading() as reader:
+        gone, changed, *rest = [key for key, _ in reader.range(*FEED.span())]
+        stored = len(rest) + 2
+        extra = FEED.key(1, 1)
+        house.medium.commit({gone: None, changed: b"", extra: b"x", rest[0]: None})
+    with house.reading() as reader:
+        (found,) = (
+            each for each in check.check(house.site.core, reader) if each.id == "views.feed"
+        )
+    assert found.evidence.startswith(
+        f"4 rows of FEED differ: {stored - 1} stored, {stored} expected; keys "
+    )
+    house.close()
+
+
+def test_the_rebuilding_of_the_views_holds_nothing_to_undo_it_with() -> None:
+    """It would be most of what a check needs of memory, by operations that are all right."""
+    house = House("ann", "bob")
+    house.say("ann", house.direct("ann", "bob"), "here")
+    with house.reading() as reader:
+        _, scratch = check.rebuild(house.site.core, reader)
+    assert scratch.writes
+    assert scratch.savepoint() == 0
     house.close()
 
 

@@ -180,7 +180,7 @@ def test_any_tree_goes_through_toml_unchanged_or_its_contradictions_are_told(
     if contradictions:
         with pytest.raises(ConfigError) as caught:
             load(text, environ={})
-        assert caught.value.problems == contradictions
+        assert caught.value.problems == tuple(contradictions)
     else:
         loaded = load(text, environ={})
         assert loaded.config == tree

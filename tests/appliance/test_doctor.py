@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import struct
 import tempfile
@@ -15,17 +16,19 @@ import pytest
 import trio
 from msgspec.structs import replace
 
-from appliance import certificates, doctor, doctor_listen
+from appliance import backup_age, backups, certificates, doctor, doctor_listen
 from appliance.administration import Administration
-from appliance.administration.findings import deep, examine_pages, shallow
-from appliance.config import Config, ConfigError, Problem, TlsSection
+from appliance.administration.findings import deep, examine_pages, plain, shallow
+from appliance.backup_age import NoteBackup
+from appliance.config import Config, ConfigError, TlsSection
 from appliance.context import SITE
 from appliance.disposal.commands import NameReplica, ReadClock
 from appliance.finding_kinds import KINDS
-from appliance.findings import Finding
+from appliance.findings import Finding, Severity
 from appliance.health import CLOCK_FLOOR_MS
 from appliance.messaging.answers import DESTROYED
 from appliance.operations import ClockFix, SiteHeadquarters
+from appliance.problems import Problem
 from appliance.replicas import Follower, ReplicaStatus, make_in, places
 from appliance.server import Appliance
 from appliance.site import Site, data_ports
@@ -39,6 +42,7 @@ from tests.appliance.disposal.harness import DAY_MS, Hospital
 from tests.appliance.disposal.test_expiry import CHAT
 from tests.appliance.test_network import LISTEN, MAP_BYTES
 from tests.appliance.test_reload import own_files, with_files
+from tests.docs.markdown import ROOT
 from transports.certificates import Identity
 
 ENTROPY = SystemEntropy()
@@ -171,6 +175,20 @@ def _lost_replica(place: Place) -> list[Finding]:
     follower = _replica(place)
     shutil.rmtree(place.path / "replica")
     return place.shallow(_attempt(place, follower))
+
+
+def _old_backup(place: Place) -> list[Finding]:
+    """Make a real backup, and look again when two days have gone by."""
+    made = backups.create(place.site, place.config, place.data, place.path / "backup")
+    before_ms = made.created_ms - backup_age.WARNING_SECONDS * 1_000 - 1
+    place.site.run(SITE, NoteBackup(before_ms))
+    assert "backup.none" not in {each.id for each in place.shallow()}
+    old = place.shallow()
+    place.site.run(SITE, NoteBackup(made.created_ms))
+    assert not {each.id for each in place.shallow()} & {"backup.none", "backup.old"}
+    place.site.run(SITE, NoteBackup(before_ms))
+    assert not {each.id for each in place.shallow()} & {"backup.none", "backup.old"}
+    return old
 
 
 def _near_replica(place: Place) -> list[Finding]:
@@ -381,6 +399,8 @@ def _false_retry(house: Hospital) -> list[Finding]:
 
 
 IN_PLACE: dict[str, Callable[[Place], list[Finding]]] = {
+    "backup.none": Place.shallow,
+    "backup.old": _old_backup,
     "certificate.chain": _chain_ends,
     "certificate.expires": _ends,
     "certificate.names": _unnamed,
@@ -431,8 +451,18 @@ IN_HOUSE: dict[str, Callable[[Hospital], list[Finding]]] = {
 ELSEWHERE = {"log.body", "log.envelope", "log.key", "log.lane", "log.state"}
 """What takes a forger with the site's keys; the tests of store.logcheck make one."""
 
-AT_BRANCHES = {"lease.no_destruction"}
-"""What takes a branch; the tests of appliance.sites make one."""
+AT_BRANCHES = {"lease.no_destruction": "tests/appliance/sites/test_holds_across.py"}
+"""What takes a branch, and the test that makes one."""
+
+IN_DRILLS = {
+    "drill.ledger": "tests/appliance/test_drill.py",
+    "drill.leftover": "tests/appliance/test_drill.py",
+    "drill.log": "tests/appliance/test_drill.py",
+    "drill.replica_behind": "tests/appliance/test_drill.py",
+    "drill.revived": "tests/appliance/test_drill.py",
+    "upgrade.leftover": "tests/appliance/upgrade/test_revert.py",
+}
+"""What a drill or an interrupted rollback finds, and the test that makes it."""
 
 
 @pytest.mark.parametrize("name", IN_PLACE)
@@ -493,7 +523,28 @@ def test_every_problem_of_the_log_and_every_view_is_found_and_nothing_unknown() 
 
 def test_every_finding_has_a_fault_that_raises_it() -> None:
     families = {name for name in KINDS if name.startswith(("log.", "views."))}
-    assert set(KINDS) == {*families, *IN_PLACE, *IN_HOUSE, *AT_BRANCHES}
+    assert set(KINDS) == {*families, *IN_PLACE, *IN_HOUSE, *AT_BRANCHES, *IN_DRILLS}
+
+
+def test_no_finding_is_made_that_is_not_in_the_list() -> None:
+    code = [path.read_text("utf-8") for path in (ROOT / "appliance").rglob("*.py")]
+    made = {name for text in code for name in re.findall(r'Finding\(\s*"([a-z_.]+)"', text)}
+    assert len(made) > 30
+    assert made <= set(KINDS)
+
+
+@pytest.mark.parametrize("name", sorted({*AT_BRANCHES, *IN_DRILLS}))
+def test_what_is_raised_elsewhere_is_raised_by_a_test_there(name: str) -> None:
+    text = (ROOT / {**AT_BRANCHES, **IN_DRILLS}[name]).read_text("utf-8")
+    assert f'"{name}"' in text
+
+
+def test_a_finding_is_told_with_its_entry_of_the_runbook() -> None:
+    told = plain([Finding(name, Severity.NOTICE, "", "") for name in KINDS])
+    assert len(told) == len(KINDS)
+    for each in told:
+        title = KINDS[each["id"]].runbook
+        assert each["runbook"] == (f"docs/runbook.md, {title}" if title else "")
 
 
 def test_a_root_that_is_there_twice_is_a_leftover(place: Place) -> None:

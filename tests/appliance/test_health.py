@@ -50,5 +50,8 @@ def test_a_deep_examination_is_remembered_by_what_it_contradicts() -> None:
     severities = (Severity.NOTICE, Severity.FAILURE, Severity.INTEGRITY, Severity.INTEGRITY)
     health.examined([Finding("x", each, "", "") for each in severities], 7)
     assert (health.examined_ms, health.contradictions) == (7, 2)
+    assert health.ledger_contradictions == 0
+    health.examined([Finding("log.leaf", Severity.INTEGRITY, "", "")], 8)
+    assert (health.contradictions, health.ledger_contradictions) == (1, 1)
     health.examined([], 9)
     assert (health.examined_ms, health.contradictions) == (9, 0)

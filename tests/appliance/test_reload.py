@@ -15,8 +15,9 @@ from hypothesis import given
 from msgspec.structs import replace
 
 from appliance import certificates, reload
-from appliance.config import SETTINGS, Config, ConfigError, Problem, build, contradictions
+from appliance.config import SETTINGS, Config, ConfigError, build, contradictions
 from appliance.network import RealNetwork
+from appliance.problems import Problem
 from appliance.reload import plan
 from appliance.server import Appliance
 from appliance.site import Site, data_ports

@@ -342,6 +342,22 @@ def test_a_replica_in_a_directory_is_private_and_follows(tmp_path: Path) -> None
     assert state.generation == 1
 
 
+def test_a_replica_that_went_away_under_an_open_file_is_missed_and_taken_up_again(
+    tmp_path: Path,
+) -> None:
+    box, entropy = Box().create(), SeededEntropy(1)
+    directory = tmp_path / "replica"
+    make_in(directory, NoWrap(), entropy, node=box.log.node)
+    (place,) = places([directory], [], NoWrap(), entropy)
+    replicas = Replicas([place], box.engine, box.vault, box.clock)
+    assert trio.run(replicas.sync)[0].error == ""
+    directory.rename(tmp_path / "elsewhere")
+    assert trio.run(replicas.sync)[0].error == ReplicaError.code
+    (tmp_path / "elsewhere").rename(directory)
+    assert trio.run(replicas.sync)[0].error == ""
+    replicas._tasks[place.name].follower.close()
+
+
 def test_there_is_no_replica_in_an_empty_directory(tmp_path: Path) -> None:
     with pytest.raises(ReplicaError):
         open_in(tmp_path, NoWrap(), SeededEntropy(1))

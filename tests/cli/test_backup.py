@@ -37,6 +37,8 @@ def test_a_backup_is_made_and_verified_with_the_sites_key(organisation: Organisa
     made = back_up(organisation)
     assert made["schema"] == "strongroom.backup.create/1"
     assert made["replicas"][0]["in_step"]
+    found = {each["id"] for each in organisation.json("check")["findings"]}
+    assert not found & {"backup.none", "backup.old"}
     key = organisation.path / "site.key"
     key.write_text(made["key"] + "\n")
     told, result = verify(organisation, "--key", str(key))

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-COMMAND_SECONDS = 60
+COMMAND_SECONDS = 180
 HOME = Path("/srv")
 
 DEPENDS = ("libc6", "zlib1g")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from tests.packaging.machine import Machine
+from tests.packaging.machine import Machine, Server
 
 DATA = "org"
 CARRIERS = ("quic", "websocket")
+TRIES = 100
 
 
 def found(machine: Machine, port: int, *more: str) -> dict[str, str]:
@@ -91,3 +92,71 @@ def do_it_all(machine: Machine, port: int, restarted: Callable[[], None] = lambd
     restore = ("restore", "backup", "--replica", "replica", "--key", "org.key")
     machine.json(*restore, "--data", "restored", "--keys", "restored-keys", "--dry-run")
     machine.json("check", "--data", DATA)
+
+
+class BranchOffice:
+    """The demo as headquarters, and a branch of it on another machine.
+
+    Args:
+        machines: that of headquarters, that of the branch.
+        address: where headquarters serves, as HOST:PORT.
+        host, port: where the branch does.
+    """
+
+    def __init__(
+        self, machines: tuple[Machine, Machine], address: str, host: str, port: int
+    ) -> None:
+        self.headquarters, self.branch = machines
+        self.address, self.host, self.port = address, host, port
+
+    def headquarters_serves(self) -> Server:
+        """Start headquarters."""
+        return self.headquarters.serve("demo", "--listen", self.address, data="demo-data")
+
+    def branch_serves(self) -> Server:
+        """Start the branch."""
+        return self.branch.serve("serve", "--data", DATA, data=DATA)
+
+    def open_branch(self) -> None:
+        """Invite, approve and join; sue is at home there."""
+        invite = ("site", "invite", "north", "--address", self.address, "--as", "grace")
+        invitation = self.headquarters.json(*invite)["link"] + "\n"
+        named = ("--name", "North", "--host", self.host, "--port", str(self.port))
+        self.branch.json("init", "--branch", "--data", DATA, *named)
+        join = ("site", "join", "--invitation-file", "-", "--data", DATA)
+        self.branch.run(*join, "--timeout", "0", stdin=invitation)
+        (found,) = self.headquarters.json("site", "list")["sites"]
+        words = ("--fingerprint", found["fingerprint"], "--as", "grace")
+        self.headquarters.json("site", "approve", "north", *words)
+        self.branch.ok(*join, stdin=invitation)
+        sue = ("user", "create", "sue", "--name", "Sue", "--site", "north", "--invite")
+        self.link: str = self.headquarters.json(*sue, "--as", "grace")["invitation"]["link"]
+
+    def chat(self, carrier: str) -> None:
+        """Let alice write at headquarters, and sue at the branch, where she joins at first."""
+        over = ("--carrier", carrier)
+        text = ("--to", "bob", "--send", f"Bed 4 is free ({carrier})")
+        self.headquarters.json("chat", "--as", "alice", *over, *text)
+        if self.link:
+            until(lambda: any(each["login"] == "sue" for each in self._people()))
+            self.branch.json("chat", "--join", self.link)
+            self.link = ""
+        self.branch.json("chat", "--as", "sue", *over, "--to", "alice", "--send", carrier)
+
+    def cross(self) -> None:
+        """Wait until everything has crossed the line, and see that it has."""
+        until(lambda: self.branch.json("site", "status", "--data", DATA)["waiting"] == 0)
+        read = ("chat", "--as", "alice", "--with", "sue", "--history", "9", "--json")
+        until(lambda: len(self.headquarters.run(*read).stdout.splitlines()) == len(CARRIERS))
+
+    def _people(self) -> list[dict[str, str]]:
+        users: list[dict[str, str]] = self.branch.json("user", "list", "--data", DATA)["users"]
+        return users
+
+
+def until(test: Callable[[], bool]) -> None:
+    """Ask a program again and again until it says so."""
+    for _ in range(TRIES):
+        if test():
+            return
+    raise AssertionError(test)

@@ -44,7 +44,8 @@ def main() -> None:
             sys.stdout.flush()
             while True:
                 packet, address = sock.recvfrom(1 << 16)
-                file.write(json.dumps({"interface": address[0], **describe(packet)}) + "\n")
+                told = {"interface": address[0], "kind": address[1], **describe(packet)}
+                file.write(json.dumps(told) + "\n")
 
 
 if __name__ == "__main__":

@@ -68,3 +68,9 @@ def test_the_one_file_serves_and_two_people_chat_over_both_carriers(machine: Mac
     with machine.serve("demo", "--listen", f"127.0.0.1:{free_port()}", data="demo-data"):
         for carrier in main_job.CARRIERS:
             main_job.send(machine, carrier, f"Bed 4 is free ({carrier})")
+
+
+def test_the_one_file_shows_headquarters_and_branches_and_leaves_nothing(machine: Machine) -> None:
+    machine.program = Path("/opt/strongroom-onefile")
+    assert machine.json("demo-sites")["agree"]
+    assert [path.name for path in machine.folder.iterdir()] == []

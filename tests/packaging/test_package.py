@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from appliance.upgrade.installation import Installation
 from tests.conftest import lacking
 from tests.packaging import main_job
 from tests.packaging.machine import COMMAND_SECONDS, Machine, make_root
@@ -50,8 +51,14 @@ class Installed:
 
     def dpkg(self, *arguments: str, **environ: str) -> str:
         """Run dpkg on the root, with the package's scripts outside of it; return what it said."""
+        done = self.tried(*arguments, **environ)
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    def tried(self, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        """Run dpkg on the root as ``dpkg`` does, whether it succeeds or not."""
         options = [f"--root={self.root}", "--force-script-chrootless", "--force-depends"]
-        done = subprocess.run(
+        return subprocess.run(
             ["dpkg", *options, *arguments],
             env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", **environ},
             capture_output=True,
@@ -59,8 +66,6 @@ class Installed:
             check=False,
             timeout=COMMAND_SECONDS,
         )
-        assert done.returncode == 0, done.stderr
-        return done.stdout + done.stderr
 
 
 @pytest.fixture
@@ -142,3 +147,38 @@ def test_purging_takes_data_and_keys_when_asked(installed: Installed) -> None:
     installed.dpkg("--purge", "strongroom", STRONGROOM_PURGE="data-and-keys")
     assert not (lib / "strongroom").exists()
     assert not (lib / "strongroom-keys").exists()
+
+
+@pytest.fixture
+def adopted(installed: Installed) -> Installation:
+    """Let `strongroom upgrade` take the installed program over, and its version be another one."""
+    program = Installation(installed.root / "opt" / "strongroom")
+    with program.locked():
+        program.adopt()
+    (program.program / "LICENCES.txt").write_text("of a bundle")
+    return program
+
+
+def test_a_package_is_refused_where_bundles_took_over_and_changes_nothing(
+    installed: Installed, adopted: Installation, deb: Path
+) -> None:
+    refused = installed.tried("--install", str(deb))
+    assert refused.returncode == 1
+    assert "strongroom upgrade apply" in refused.stderr
+    assert adopted.is_adopted
+    assert (adopted.program / "LICENCES.txt").read_text() == "of a bundle"
+    assert list(installed.root.rglob("*.dpkg-new")) == []
+    assert "Status: install ok installed" in installed.dpkg("--status", "strongroom")
+
+
+def test_removing_the_package_takes_every_version_and_packages_go_again(
+    installed: Installed, adopted: Installation, deb: Path
+) -> None:
+    kept = installed.root / "var" / "lib" / "strongroom" / "store"
+    kept.write_text("x")
+    installed.dpkg("--remove", "strongroom")
+    assert list(installed.root.glob("opt/strongroom*")) == []
+    installed.dpkg("--install", str(deb))
+    assert (adopted.program / "strongroom").is_file()
+    assert not adopted.is_adopted
+    assert kept.exists()

@@ -18,19 +18,16 @@ SERVICE = Path(__file__).resolve().parent / "service"
 DRILL_SECONDS = 240
 
 
-def test_the_service_installs_starts_serves_survives_and_stops_under_systemd(
-    deb: Path, tmp_path: Path, requires: Callable[[str, str], str]
-) -> None:
+def boot(folder: Path, out: Path, requires: Callable[[str, str], str]) -> str:
+    """Boot systemd in a container with ``out`` as /out, run its drill; return what that said."""
     if os.geteuid() != 0:
         lacking("booting a container takes root")
     requires("systemd-nspawn", "systemd-container")
-    out, box = tmp_path / "out", tmp_path / "box"
+    box = folder / "box"
     box.mkdir()
-    shutil.copytree(SERVICE, out)
-    shutil.copyfile(deb, out / "strongroom.deb")
-    boot = ["unshare", "--mount", "sh", str(SERVICE / "boot.sh"), str(box), str(out)]
+    command = ["unshare", "--mount", "sh", str(SERVICE / "boot.sh"), str(box), str(out)]
     done = subprocess.run(
-        boot,
+        command,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         timeout=DRILL_SECONDS,
@@ -38,4 +35,14 @@ def test_the_service_installs_starts_serves_survives_and_stops_under_systemd(
     )
     log = out / "log"
     assert log.exists(), done.stdout.decode("utf-8", "replace") + done.stderr.decode()
-    assert log.read_text("utf-8", "replace").endswith("the drill is passed\n"), log.read_text()
+    return log.read_text("utf-8", "replace")
+
+
+def test_the_service_installs_starts_reloads_survives_and_stops_under_systemd(
+    deb: Path, tmp_path: Path, requires: Callable[[str, str], str]
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(SERVICE, out)
+    shutil.copyfile(deb, out / "strongroom.deb")
+    log = boot(tmp_path, out, requires)
+    assert log.endswith("the drill is passed\n"), log

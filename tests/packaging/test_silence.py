@@ -42,6 +42,10 @@ WAYS = (
 """What is told to ip(8), in order. Nobody answers on the far end, and nobody has to be asked for
 an address of hardware, so a packet to any host in the world would leave."""
 
+LINE, HEADQUARTERS, BRANCH = "line", "192.0.2.1", "192.0.2.2"
+"""Between the networks of headquarters and of a branch, and their addresses on it."""
+
+ARP_KIND = 0x0806
 ICMP, TCP, UDP, ICMPV6, IPV6_OPTIONS = 1, 6, 17, 58, 0
 
 Packet = dict[str, Any]
@@ -50,9 +54,9 @@ Packet = dict[str, Any]
 class Namespace:
     """A network of its own, with a way out for IPv4 and IPv6, in which everything is recorded."""
 
-    def __init__(self, ip: str, folder: Path) -> None:
-        self.name = f"strongroom-{os.getpid()}"
-        self.file = folder / "packets"
+    def __init__(self, ip: str, folder: Path, role: str = "") -> None:
+        self.name = f"strongroom-{os.getpid()}{role}"
+        self.file = folder / f"packets{role}"
         self.before = (ip, "netns", "exec", self.name)
         self._ip = ip
         self._recorder: subprocess.Popen[str] | None = None
@@ -74,6 +78,14 @@ class Namespace:
 
     def _run(self, *words: str) -> None:
         subprocess.run([self._ip, *words], check=True, timeout=COMMAND_SECONDS)
+
+    def join(self, other: Namespace) -> None:
+        """Lay a line to another namespace: headquarters is here, the branch there."""
+        peer = ("peer", "name", LINE, "netns", other.name)
+        self._run("-n", self.name, "link", "add", LINE, "type", "veth", *peer)
+        for namespace, address in ((self, HEADQUARTERS), (other, BRANCH)):
+            self._run("-n", namespace.name, "address", "add", f"{address}/24", "dev", LINE)
+            self._run("-n", namespace.name, "link", "set", LINE, "up")
 
     @contextmanager
     def recording(self) -> Iterator[None]:
@@ -134,9 +146,29 @@ def _is_told(packet: Packet, port: int) -> bool:
 
 def _is_of_kernel(packet: Packet) -> bool:
     protocol, interface = int(packet["protocol"]), str(packet["interface"])
+    if packet["kind"] == ARP_KIND:
+        return interface == LINE
     if protocol in (ICMPV6, IPV6_OPTIONS):
-        return interface in (OUT, FAR)
+        return interface in (OUT, FAR, LINE)
     return protocol == ICMP and interface == "lo"
+
+
+def undesired(packets: list[Packet], own: str, told: set[tuple[str, int]]) -> list[Packet]:
+    """List packets of a site's machine that belong to no conversation that is wanted.
+
+    What is opened from ``own``, its address, must go where it was told to; what others open is for
+    their machine's record to judge. No name is asked for, and no datagram leaves by itself.
+    """
+    return [each for each in packets if not _is_of_kernel(each) and not _is_wanted(each, own, told)]
+
+
+def _is_wanted(packet: Packet, own: str, told: set[tuple[str, int]]) -> bool:
+    if packet["protocol"] not in (TCP, UDP):
+        return False
+    ends = (packet["source"], packet["from"]), (packet["target"], packet["to"])
+    if packet["protocol"] == TCP and packet["opens"]:
+        return packet["source"] != own or ends[1] in told
+    return bool(told.intersection(ends)) or packet["protocol"] == TCP
 
 
 @pytest.fixture
@@ -188,3 +220,66 @@ def test_the_main_job_opens_no_connection_that_nobody_told_it_to(
     opened = {(each["protocol"], each["to"]) for each in packets if each.get("to") == port}
     assert opened == {(TCP, port), (UDP, port)}
     assert untold(packets, port) == []
+
+
+@pytest.fixture
+def pair(
+    tmp_path: Path, requires: Callable[[str, str], str]
+) -> Iterator[tuple[Namespace, Namespace]]:
+    """Make the networks of headquarters and of a branch, with a line between them."""
+    if os.geteuid() != 0:
+        lacking("a network namespace takes root")
+    ip = requires("ip", "iproute2")
+    with Namespace(ip, tmp_path, "-hq") as one, Namespace(ip, tmp_path, "-branch") as other:
+        one.join(other)
+        with one.recording(), other.recording():
+            yield one, other
+
+
+def test_a_call_of_headquarters_to_a_branch_would_be_seen(
+    pair: tuple[Namespace, Namespace],
+) -> None:
+    headquarters, branch = pair
+    told = {(HEADQUARTERS, 8443)}
+    headquarters.probe((BRANCH, 443, True), (HEADQUARTERS, 8443, True), (OUTSIDE, 53, False))
+    branch.probe((HEADQUARTERS, 8443, True), (HEADQUARTERS, 80, True))
+    seen = undesired(headquarters.packets(), HEADQUARTERS, told)
+    assert {(each["target"], each["to"]) for each in seen} == {(BRANCH, 443), (OUTSIDE, 53)}
+    seen = undesired(branch.packets(), BRANCH, told)
+    assert {each["to"] for each in seen if each.get("source") == BRANCH} == {80}
+
+
+def test_a_branch_calls_its_headquarters_alone_and_headquarters_calls_nobody(
+    pair: tuple[Namespace, Namespace],
+    built: Built,
+    bare_root: Path,
+    tmp_path: Path,
+    requires: Callable[[str, str], str],
+) -> None:
+    program, bwrap = Path("/opt/strongroom/strongroom"), requires("bwrap", "bubblewrap")
+    mounts = {Path("/opt"): built.dist}
+    machines = []
+    for namespace in pair:
+        home = tmp_path / namespace.name
+        home.mkdir()
+        machines.append(Machine(bare_root, home, program, bwrap, mounts, namespace.before))
+    port, own = free_port(), free_port()
+    office = main_job.BranchOffice(
+        (machines[0], machines[1]), f"{HEADQUARTERS}:{port}", BRANCH, own
+    )
+    with office.headquarters_serves():
+        office.open_branch()
+        with office.branch_serves():
+            for carrier in main_job.CARRIERS:
+                office.chat(carrier)
+            office.cross()
+    headquarters, branch = (namespace.packets() for namespace in pair)
+    at_headquarters, at_branch = (HEADQUARTERS, port), (BRANCH, own)
+    assert undesired(headquarters, HEADQUARTERS, {at_headquarters}) == []
+    assert undesired(branch, BRANCH, {at_headquarters, at_branch}) == []
+    called = {
+        (each["target"], each["to"])
+        for each in branch
+        if each["interface"] == LINE and each.get("opens") and each["source"] == BRANCH
+    }
+    assert called == {at_headquarters}

@@ -10,6 +10,8 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.pieces import Author
+from sync import columns
 from sync.errors import LimitError, MalformedError
 from sync.packing import Packer, Unpacker
 
@@ -26,6 +28,14 @@ def test_a_piece_like_the_one_before_is_small() -> None:
     packer, data = Packer(), Random(1).randbytes(2_000)
     assert len(packer.pack(data)) > 2_000
     assert len(packer.pack(data)) < 50
+
+
+def test_the_names_of_a_whole_branch_are_sent_once_and_not_in_each_piece() -> None:
+    """200 people and 260 conversations have 660 names of 16 bytes."""
+    author, packer = Author(1, people=200, conversations=260), Packer()
+    sizes = [len(packer.pack(*columns.encode(author.piece(415)))) for _ in range(6)]
+    names = (2 * 200 + 260) * 16
+    assert sizes[0] - max(sizes[1:]) > names / 3, sizes
 
 
 def test_a_bomb_is_stopped_at_its_announced_size() -> None:

@@ -104,15 +104,15 @@ class Office(Strongroom):
 
 
 class Demo:
-    """A running demo organisation."""
+    """A running demo organisation; ``program`` is what Python runs for its server."""
 
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(self, folder: Path, port: int, program: str = PROGRAM) -> None:
         self.strongroom = Strongroom(folder)
         self.port = port
         self.log = folder / "server.log"
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", PROGRAM, "demo", "--listen", f"127.0.0.1:{port}"],
+                [sys.executable, "-c", program, "demo", "--listen", f"127.0.0.1:{port}"],
                 cwd=folder,
                 env=self.strongroom.environ,
                 stdin=subprocess.DEVNULL,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.system.cli_program import Demo, Office, Strongroom, finish, free_port
+from tests.system.cli_program import COMMAND_SECONDS, Demo, Office, Strongroom, finish, free_port
 
 TRIES = 400
 """How often a branch is asked whether it is linked; each time takes about a tenth of a second."""
@@ -109,6 +109,26 @@ def test_a_branch_joins_once_both_sides_show_the_same_words(
     assert kept[-3:] == ["site.invited", "site.joined", "site.approved"]
 
 
+def test_a_branch_is_made_and_joins_in_one_command(
+    headquarters: Strongroom, demo: Demo, tmp_path: Path
+) -> None:
+    strongroom, data = Strongroom(tmp_path), tmp_path / "data"
+    (tmp_path / "invitation").write_text(invite(headquarters, demo, "harbour") + "\n")
+    named = ("--name", "Harbour", "--host", "127.0.0.1", "--data", str(data), "--json")
+    init = strongroom.start("init", *named, "--invitation-file", "invitation")
+    assert init.stderr is not None
+    while not (line := init.stderr.readline()).startswith("Fingerprint of this machine: "):
+        assert line
+    words = line.removeprefix("Fingerprint of this machine: ")
+    headquarters.ok("site", "approve", "harbour", "--fingerprint", words, "--as", "grace")
+    told, _ = init.communicate(timeout=COMMAND_SECONDS)
+    assert init.returncode == 0
+    answer = json.loads(told)
+    assert (answer["schema"], answer["invitations"]) == ("strongroom.init/1", [])
+    assert answer["joined"]["name"] == "harbour"
+    assert answer["joined"]["fingerprint"] == words.strip()
+
+
 def test_a_branch_serves_and_tells_how_it_stands(
     headquarters: Strongroom, demo: Demo, tmp_path: Path
 ) -> None:
@@ -184,3 +204,31 @@ def test_a_site_with_people_becomes_no_branch(
     done = grown.run(*join, "--json", stdin=invitation)
     assert json.loads(done.stderr)["code"] == "site.occupied"
     assert headquarters.json("site", "show", "grown")["state"] == "invited"
+
+
+def test_a_stick_carries_what_the_line_would(
+    headquarters: Strongroom, demo: Demo, tmp_path: Path
+) -> None:
+    branch = opened(headquarters, demo, tmp_path, "island")
+    server = branch.strongroom.start("serve", "--data", str(branch.data))
+    try:
+        branch.run("wait", "ready", "--timeout", "40")
+        up, down = str(tmp_path / "up.parcel"), str(tmp_path / "down.parcel")
+        sent = json.loads(branch.run("site", "export", up, "--json"))
+        assert sent["bytes"] == Path(up).stat().st_size
+        taken = headquarters.json("site", "import", up)
+        assert (taken["sender"], taken["operations"]) == ("island", sent["operations"])
+        assert headquarters.json("site", "import", up)["new"] == 0
+        headquarters.json("site", "export", down, "--to", "island")
+        assert json.loads(branch.run("site", "import", down, "--json"))["sender"] == ""
+        assert branch.until(lease="fresh")["lease"] == "fresh"
+        assert refused(headquarters, "site", "import", down) == (6, "site.parcel_addressee")
+        assert refused(headquarters, "site", "export", down, "--to", "island") == (
+            6,
+            "site.parcel_exists",
+        )
+        Path(up).write_bytes(Path(up).read_bytes()[:-1])
+        assert refused(headquarters, "site", "import", up) == (5, "site.parcel")
+        assert refused(headquarters, "site", "import", up + ".absent") == (1, "site.parcel_file")
+    finally:
+        finish(server)

@@ -11,7 +11,7 @@ SECONDS = 280
 
 def test_three_sites_agree_after_a_cut_that_a_newcomer_can_watch() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "cli.demo_sites"],
+        [sys.executable, "-m", "cli.main", "demo-sites"],
         capture_output=True,
         text=True,
         timeout=SECONDS,

@@ -143,6 +143,31 @@ CATALOGUE: dict[str, Entry] = {
     "site.untrusted": Entry(
         False, "This is not the headquarters of the invitation.", "对方不是邀请所指的总部。"
     ),
+    "site.parcel": Entry(
+        False,
+        "This file is damaged or cut short, or is no export of a site.",
+        "该文件已损坏、不完整，或不是站点导出文件。",
+    ),
+    "site.parcel_addressee": Entry(
+        False, "This file is for another site.", "该文件是给其他站点的。"
+    ),
+    "site.parcel_sender": Entry(
+        False, "This file is of a site that is none of ours.", "该文件并非来自本组织的站点。"
+    ),
+    "site.parcel_old": Entry(
+        False,
+        "This file was made before one of the two sites was restored.",
+        "该文件生成于其中一个站点恢复之前。",
+    ),
+    "site.parcel_gap": Entry(
+        False,
+        "What belongs before this file is missing here.",
+        "此处缺少该文件之前的内容。",
+    ),
+    "site.parcel_exists": Entry(False, "There is already a file of this name.", "同名文件已存在。"),
+    "site.parcel_file": Entry(
+        False, "This file cannot be read or written.", "无法读取或写入该文件。"
+    ),
     "site.not_headquarters": Entry(False, "Only headquarters decides this.", "仅总部可决定此事。"),
     "device.limit": Entry(False, "Revoke a device first.", "设备过多，请先吊销一台。"),
     "device.unknown": Entry(False, "There is no such device.", "没有该设备。"),

@@ -15,7 +15,7 @@ from nacl.signing import SigningKey
 from appliance.administration import OPERATIONS, SIGNED, Administration
 from appliance.administration.administration import plain
 from appliance.administration.contract import failure
-from appliance.config import Config, ConfigError, Problem
+from appliance.config import Config, ConfigError
 from appliance.context import SITE, Actor
 from appliance.directory import codes
 from appliance.directory.commands import (
@@ -30,10 +30,12 @@ from appliance.directory.lockout import Lockout
 from appliance.directory.requests import canonical_json, canonical_request
 from appliance.disposal.runs import Progress
 from appliance.health import Health
+from appliance.problems import Problem
 from appliance.reload import Plan
 from appliance.replicas import Replicas
 from appliance.site import Ports, Site
 from appliance.sites.linking import Links
+from appliance.sites.parcels import Parcels
 from store.clocks import ManualClock, SeededEntropy
 from store.disk import MemoryDisk
 from store.engine.memory import MemoryEngine
@@ -107,11 +109,18 @@ class FakeHost:
         self.line = None
         ports, parts = site.ports, (site.core, site.ports.engine, site.ports.clock)
         self.links = Links(*parts, ports.entropy, self.execute, spawn=lambda _task: None)
+        self.parcels = Parcels(
+            *parts, ports.entropy, self.execute, self._blocking, self.links, "test"
+        )
         self.site_addresses = ("hq.example:8443",)
         self.lockout = Lockout()
 
     async def execute(self, actor: Actor, command: Any) -> Any:
         return self.site.run(actor, command)
+
+    @staticmethod
+    async def _blocking(function: Callable[..., Any], *arguments: Any) -> Any:
+        return function(*arguments)
 
     def readiness(self) -> Readiness:
         return Readiness(True, {"store": "ok"})

@@ -12,7 +12,9 @@ import trio
 
 from appliance.administration import Administration, Host
 from appliance.administration.findings import shallow
+from appliance.backup_age import newest_ms
 from appliance.config import FILE_NAME, Config, KeysSection, StoreSection
+from appliance.context import Actor
 from appliance.health import Health
 from appliance.replicas import Replicas, ReplicaStatus
 from appliance.site import Site, data_ports
@@ -34,6 +36,9 @@ class FakeHost:
         self.health = Health(self.site.ports.engine, self.data)
         ports = self.site.ports
         self.replicas = Replicas([], ports.engine, self.site.vault, ports.clock)
+
+    async def execute(self, actor: Actor, command: Any) -> Any:
+        return self.site.run(actor, command)
 
 
 class World:
@@ -160,6 +165,8 @@ def test_a_running_site_is_backed_up_with_its_settings_and_replicas_follow(world
     made = world.ok("backup.create", directory=str(target))
     assert (made["directory"], made["replicas"][0]["in_step"]) == (str(target), True)
     assert backup.verify(target, key=bytes.fromhex(made["key"])).is_good
+    with world.host.site.ports.engine.snapshot() as reader:
+        assert newest_ms(reader) == made["created_at"] > 0
     settings = (target / "strongroom.toml").read_text()
     assert settings == (world.host.data / FILE_NAME).read_text()
     assert world.code("backup.create", directory=str(target)) == "backup.exists"

@@ -119,6 +119,8 @@ class Record:
 
     ``version``, ``filing`` and ``standing`` number what was in force when it was written.
     ``born_hi_ms`` is when it was there at the latest, by the site's clock; None: not dated yet.
+    ``born_lo_ms`` is when it was not there yet: at the anchor before it, which may be long ago
+    where the clock was suspended. Between the two the site knows nothing of its date.
     A copy passed an urgent message on: it ends with that one, but not under its own minimum.
     """
 
@@ -135,6 +137,7 @@ class Record:
     text: str = field(default="", repr=False)
     key: int = 0
     minimum_ms: int = 0
+    born_lo_ms: float = 0
     born_hi_ms: float | None = None
     held_by: set[int] = field(default_factory=set)
     is_recalled: bool = False
@@ -171,6 +174,8 @@ class Oracle:
     def write(self, record: Record) -> None:
         """Follow a new record."""
         self.alive[record.place] = record
+        anchored = self.truth.anchored
+        record.born_lo_ms = anchored.now_ms - anchored.lag_ms - ROUNDING_MS
         self._undated.append(record)
         if record.talk is not None:
             record.talk.records.append(record)
@@ -463,7 +468,8 @@ class Oracle:
 
 def _span(record: Record) -> tuple[float, float]:
     """Return between when and when a record may be taken to have been written."""
-    return record.born_ms, max(record.born_ms, record.born_hi_ms or record.born_ms)
+    first_ms = min(record.born_ms, record.born_lo_ms)
+    return first_ms, max(record.born_ms, record.born_hi_ms or record.born_ms)
 
 
 def _is_near(selection: Selection, first_ms: float, last_ms: float = 0) -> bool:

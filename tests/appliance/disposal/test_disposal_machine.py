@@ -227,6 +227,11 @@ class Site(RuleBasedStateMachine):
             if self.world.oracle.has_due(self.world.truth.proven_ms):
                 break
 
+    def serve_and_wait(self, days: int) -> None:
+        """Let the site look at everything, and then do nothing for some days."""
+        self.world.serve()
+        self.world.passes(days * DAY_MS)
+
     # --- what must hold -------------------------------------------------------------------------
 
     @precondition(lambda self: hasattr(self, "world"))
@@ -258,3 +263,22 @@ Site.TestCase.settings = settings(
 )
 
 TestSite = Site.TestCase
+
+
+def test_a_suspended_clock_leaves_open_for_weeks_when_something_was_written() -> None:
+    """So a hold by dates keeps it, though it was written long after them: no end is late."""
+    site = Site()
+    site.begin()
+    site.attack(days=-100)
+    site.serve_and_wait(30)
+    site.hold("dates", 203)
+    site.days(47)
+    site.resume()
+    written = len(site.world.oracle.alive)
+    site.days(27)
+    assert site.world.oracle.blocked
+    assert len(site.world.oracle.alive) >= written
+    site.release(0)
+    site.days(1)
+    assert not site.world.oracle.blocked
+    site.teardown()

@@ -59,7 +59,7 @@ def rests(house: Hospital, cause: str, *, is_busy: bool) -> list[float]:
         runner = Runner(house.core, execute, house._followed, trio.current_time, rest)
         with house.reading() as reader:
             proven_ms = house.core.disposal.clock.proven_now_ms(house.core.reading())
-            places = list(planner.due(house.core, reader, proven_ms))
+            places = list(filter(None, planner.due(house.core, reader, proven_ms)))
         async with trio.open_nursery() as nursery:
             if is_busy:
                 nursery.start_soon(chat)

@@ -11,7 +11,7 @@ import pytest
 from appliance import check
 from appliance.context import SITE, Actor, Outcome
 from appliance.directory.commands import CreatePerson, SetRoles, SetState
-from appliance.messaging import feed, lists, render, timeline
+from appliance.messaging import feed, lists, render, targets, timeline
 from appliance.messaging.commands import Tick, Ticked
 from appliance.messaging.model import Conversation
 from appliance.positions import parse_key
@@ -178,7 +178,7 @@ class House:
         core = self.site.core
         with self.reading() as reader:
             found = self._missed(reader, self.people[login], pos, limit)
-        events = [render.event(op, core.conversations) for op in found]
+        events = [render.event(op, targets.body_of(op), core.conversations) for op in found]
         return [event for event in events if event is not None]
 
     def _missed(self, reader: Reader, person: bytes, pos: int, limit: int) -> list[Op]:
@@ -246,8 +246,9 @@ class House:
         outcome = self._completion.outcome
         for op in outcome.ops if outcome is not None else ():
             self.ops.append(op)
-            event = render.event(op, conversations)
-            audience = render.audience(op, conversations)
+            body = targets.body_of(op)
+            event = render.event(op, body, conversations)
+            audience = render.audience(op, body, conversations)
             if event is not None:
                 for person, heard in self.heard.items():
                     if person in audience:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from appliance.messaging import feed, render
+from appliance.messaging import feed, render, targets
 from appliance.operations import Kind
 from tests.appliance.messaging.harness import House
 from transports.wire import schema
@@ -107,7 +107,7 @@ def test_what_has_reached_its_end_is_left_out_with_its_edits(house: House) -> No
             100,
             lambda op: Id(op.id.pack()) == over.msg,
         )
-    events = [render.event(op, core.conversations) for _, op in missed.events]
+    events = [render.event(op, targets.body_of(op), core.conversations) for _, op in missed.events]
     told = [event.op for event in events if event is not None]
     messages = [op.msg for op in told if isinstance(op, schema.MessageOp)]
     edits = [op.of for op in told if isinstance(op, schema.EditedOp)]
@@ -145,8 +145,9 @@ def test_what_concerns_no_conversation_is_no_event(house: House) -> None:
     own = [op for op in house.ops if op.kind < Kind.CONVERSATION_CREATED]
     assert own
     for op in own:
-        assert render.event(op, conversations) is None
-        assert len(render.audience(op, conversations)) == 0
+        body = targets.body_of(op)
+        assert render.event(op, body, conversations) is None
+        assert len(render.audience(op, body, conversations)) == 0
 
 
 def test_urgent_events_are_known_as_such(house: House) -> None:

@@ -17,8 +17,10 @@ from appliance.operations import (
     Recall,
     encode,
 )
+from store.engine.memory import MemoryEngine
 from store.ids import OpId, Stream, StreamKind
 from store.oplog import Op, OpClass
+from store.tables import TARGET
 
 ALICE, BOB = b"a" * 16, b"b" * 16
 NODES = (b"m" * 16, b"n" * 16)
@@ -121,3 +123,18 @@ def test_a_body_of_an_unknown_kind_is_none() -> None:
     assert targets.body_of(op) == Recall()
     unknown = msgspec.structs.replace(op, kind=999)
     assert targets.body_of(unknown) is None
+
+
+PLACES = st.tuples(st.integers(0, 2), st.integers(0, 12))
+
+
+@given(roots=st.sets(PLACES), asked=st.lists(PLACES), reverse=st.booleans(), orderly=st.booleans())
+def test_whether_a_message_is_targeted_is_told_in_any_order_of_asking(
+    roots: set[tuple[int, int]], asked: list[tuple[int, int]], reverse: bool, orderly: bool
+) -> None:
+    engine = MemoryEngine()
+    engine.batch({TARGET.key(*root, 1, 99): b"" for root in roots}, engine.acquire())
+    with engine.snapshot() as reader:
+        targeted = targets.Targeted(reader, reverse=reverse)
+        for place in sorted(asked, reverse=reverse) if orderly else asked:
+            assert (place in targeted) == (place in roots)

@@ -32,8 +32,10 @@ from appliance.sites.scope import Scope
 from appliance.sites.turn import AgainError
 from store import hlc
 from store.engine.txn import Txn
-from store.ids import SITE_STREAM, Stream, StreamKind
+from store.ids import SITE_STREAM, OpId, Stream, StreamKind
 from store.oplog import Draft
+from store.records import PartState
+from store.skeleton import Skeleton
 from store.vault import NoWrap
 from sync import columns
 from sync.pieces import NUMBERED, Lane, Piece
@@ -263,7 +265,10 @@ def view(site: Site) -> dict[str, Any]:
 
 
 def compare(hub: Site, branch: Site) -> None:
-    """Prove that a branch shows of its scope what headquarters shows."""
+    """Prove that a branch shows of its scope what headquarters shows.
+
+    But for what was destroyed at one of the two, which a hold may have kept at the other.
+    """
     core = hub.core
     scope = Scope(branch.core.log.node, core.conversations, core.sites.node_of_person)
     theirs, ours = view(branch), view(hub)
@@ -275,7 +280,23 @@ def compare(hub: Site, branch: Site) -> None:
     for side in (theirs, ours):
         shown = side["conversations"]
         side["conversations"] = {name: shown[name] for name in shown if is_in_scope(name)}
+    gone = _gone(hub) | _gone(branch)
+    for side in (theirs, ours):
+        for each in side["conversations"].values():
+            each["timeline"] = [entry for entry in each["timeline"] if entry[1] not in gone]
     assert theirs == ours
+
+
+def _gone(site: Site) -> set[OpId]:
+    """Return what is destroyed at a site, or hidden there."""
+    core: Any = site.core
+    with site.ports.engine.snapshot() as reader:
+        return {
+            Skeleton.unpack(record.skeleton).id
+            for number in core.log.origins
+            for _seq, record in core.log.records(reader, number)
+            if record.body_state in (PartState.DESTROYED, PartState.ESCROWED)
+        }
 
 
 def _conversation(core: Any, reader: Any, known: Any) -> dict[str, Any]:

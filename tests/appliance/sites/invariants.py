@@ -9,15 +9,17 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 
 from appliance import check
+from appliance.disposal.escrow import Kept
 from appliance.limits import UNREAD
 from appliance.messaging import receipts, targets, timeline, unread
 from appliance.site import Site
 from store import hlc
+from store.engine.contract import Reader
 from store.feeds import FEED_ROW
 from store.ids import OpId, StreamKind
 from store.oplog import Op
-from store.records import PartState
-from store.tables import FEED, SEGMENT
+from store.records import PartState, Record
+from store.tables import FEED, LOG, SEGMENT
 
 
 def nothing_is_lost(hub: Site, branch: Site) -> None:
@@ -55,13 +57,32 @@ def nothing_is_there_twice(site: Site) -> None:
 
 
 def acknowledged_stands_in_order(hub: Site, conv: bytes, names: list[bytes]) -> None:
-    """I1, I2, I3: what a device was told is kept stands there, once each, as it was sent."""
+    """I1, I2, I3: what a device was told is kept stands there, once each, as it was sent.
+
+    Unless it was destroyed since, be it before headquarters heard of it.
+    """
     known = hub.core.conversations.get(conv)
     assert known is not None
     with hub.ports.engine.snapshot() as reader:
         rows = timeline.entries(reader, known.pseudonym, [(0, hlc.LIMIT)], 0, hlc.LIMIT)
         shown = [entry.id.pack() for entry in rows]
-    assert [name for name in shown if name in set(names)] == names
+        kept = [name for name in names if is_there(hub, reader, name)]
+    assert [name for name in shown if name in set(names)] == kept
+
+
+def is_there(site: Site, reader: Reader, name: bytes) -> bool:
+    """Tell whether a site that knows of a message still has its body."""
+    place = site.core.log.find(reader, OpId.unpack(name))
+    assert place is not None, "what was acknowledged was never heard of"
+    return Record.unpack(reader.get(LOG.key(*place)) or b"").body_state is PartState.PRESENT
+
+
+def is_kept(site: Site, place: tuple[int, int]) -> bool:
+    """Tell whether an operation is hidden at a site, and a hold keeps it."""
+    with site.ports.engine.snapshot() as reader:
+        state = Record.unpack(reader.get(LOG.key(*place)) or b"").body_state
+        op = site.core.log.read(reader, *place)
+        return state is PartState.ESCROWED and Kept(site.core, reader).is_held(op)
 
 
 def causes_come_first(hub: Site) -> None:

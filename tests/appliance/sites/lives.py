@@ -20,9 +20,9 @@ PEOPLE = {"ann": 0, "abe": 0, "bea": 1, "bob": 1, "cat": 2, "cid": 2}
 Story = Callable[[Federation], Awaitable[None]]
 
 
-def run(seed: int, story: Story) -> Federation:
+def run(seed: int, story: Story, make: type[Federation] = Federation) -> Federation:
     """Tell a story from a seed; a failure says which."""
-    federation = Federation(seed, 2, PEOPLE)
+    federation = make(seed, 2, PEOPLE)
 
     async def tell() -> None:
         async with federation.running():

@@ -13,8 +13,12 @@ import pytest
 import trio
 import trio.testing
 
+from appliance.disposal import escrow, judge
+from store.vault.roots import Roots
+from tests.appliance.sites import lives
 from tests.appliance.sites.federation import Federation
-from tests.appliance.sites.lives import run, some_weather
+from tests.appliance.sites.governed import Governed
+from tests.appliance.sites.lives import Story, some_weather
 from transports.wire import schema
 
 STEPS = 200
@@ -24,6 +28,17 @@ SEEDS = [int(os.environ["STRONGROOM_SEED"])] if "STRONGROOM_SEED" in os.environ 
 
 SETTLED_SECONDS = 600.0
 """Virtual time in which all must be everywhere, once the lines are whole; no weekly tick helps."""
+
+
+def run(seed: int, story: Story) -> Federation:
+    """Tell a story of sites with officers from a seed."""
+
+    async def governed(federation: Federation) -> None:
+        assert isinstance(federation, Governed)
+        await federation.appoint()
+        await story(federation)
+
+    return lives.run(seed, governed, Governed)
 
 
 async def any_life(federation: Federation) -> None:
@@ -58,6 +73,35 @@ def test_what_is_said_at_one_site_is_there_at_all_of_them() -> None:
 def test_any_life_of_an_organisation_converges_and_loses_nothing(seed: int) -> None:
     federation = run(seed, any_life)
     assert sum(map(len, federation.sent.values())) > STEPS // 10
+
+
+def found_wrong(error: BaseException) -> str:
+    """Return what the first of the errors in a group says."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, AssertionError)
+    return str(error)
+
+
+def wrong_in_some_life() -> str:
+    """Return what is found wrong in the first life in which anything is."""
+    for seed in SEEDS:
+        try:
+            run(seed, any_life)
+        except BaseExceptionGroup as error:
+            return found_wrong(error)
+    return "nothing"
+
+
+def test_a_hold_that_no_site_heeds_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    for room in (judge, escrow):
+        monkeypatch.setattr(room, "holding", lambda core, found: ())
+    assert wrong_in_some_life() == "what was held is destroyed"
+
+
+def test_a_root_that_no_site_effaces_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Roots, "efface_other", Roots._see_alone)
+    assert "a destroyed body opens" in wrong_in_some_life()
 
 
 def test_a_seed_gives_the_same_logs_every_time() -> None:

@@ -12,6 +12,7 @@ import pytest
 from appliance.context import SITE
 from appliance.directory.commands import SetState
 from appliance.disposal.commands import ReleaseHold, RequestDestruction, Selection
+from appliance.sites.limits import EXPIRED_MS
 from store.records import PartState
 from sync.pieces import Lane
 from tests.appliance.sites.compliance import Authority, Ward
@@ -46,6 +47,10 @@ def said(sites: Authority, login: str, home: Ward, conv: Id, text: str) -> Id:
 
 def states(sites: Authority, message: Id) -> list[PartState | None]:
     return [place.state(message) for place in sites.places]
+
+
+def is_awaited(branch: Ward) -> bool:
+    return branch.service._is_awaited
 
 
 def carry_orders(sites: Authority, branch: Ward) -> None:
@@ -97,6 +102,24 @@ def test_an_erased_person_is_known_at_no_site_any_more(sites: Authority) -> None
         assert not place.can_open("mine alone")
         known = place.core.directory.person(person)
         assert known is None or not known.login
+
+
+def test_an_order_of_headquarters_does_not_wait_for_the_end_of_an_expiry(
+    sites: Authority,
+) -> None:
+    conv = room(sites)
+    north = sites.branches[0]
+    said(sites, "ann", sites.hub, conv, "strictly between us")
+    sites.destroy("ann")
+    assert not is_awaited(north)
+    while sites.carry(north, Lane.CONTROL, is_up=False):
+        pass
+    north.clock.advance(EXPIRED_MS)
+    assert not is_awaited(north)  # it cannot be carried out: then nothing ends early
+    sites.grant(north)
+    assert is_awaited(north)
+    sites.follow(north)
+    assert not is_awaited(north)
 
 
 # --- 22: a hold and a destruction cross ---------------------------------------------------------

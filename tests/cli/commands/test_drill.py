@@ -28,7 +28,7 @@ def test_a_good_backup_ends_with_0_and_one_document(organisation: Organisation) 
     assert report["replica"]["directory"] == str(organisation.replica)
     assert (report["missing"], report["rpo_seconds"], report["revived"]) == (0, 0, 0)
     assert report["operations"] == report["live_operations"] > 0
-    assert report["ledger_size"] == report["live_ledger_size"] > 0
+    assert 0 < report["ledger_size"] <= report["live_ledger_size"]
     assert report["findings"] == []
     assert not (organisation.data / "drill").exists()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -97,3 +98,33 @@ def test_reprovisioning_signs_how_many_people_it_is_about(server: Recorded) -> N
 def test_a_headquarters_without_branches_says_how_to_begin(server: Recorded) -> None:
     server.will_answer("site.list", {"sites": []})
     assert "strongroom site invite" in server.ok("site", "list")
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "is_all"),
+    [((), "", False), (("--to", "north"), "north", False), (("--all",), "", True)],
+)
+def test_a_file_is_asked_for_by_its_whole_path(
+    server: Recorded,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...],
+    name: str,
+    is_all: bool,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "north.parcel"
+    server.will_answer("site.export", {"file": str(file), "operations": 3, "bytes": 900})
+    told = server.json("site", "export", file.name, *options)
+    assert told["operations"] == 3
+    (asked,) = [each for each in server.asked if each.command == "site.export"]
+    assert asked.arguments == {"file": str(file), "name": name, "all": is_all}
+
+
+@pytest.mark.parametrize(("sender", "shown"), [("north", "north"), ("", "headquarters")])
+def test_it_is_told_how_much_of_a_file_was_new(
+    server: Recorded, tmp_path: Path, sender: str, shown: str
+) -> None:
+    server.will_answer("site.import", {"sender": sender, "operations": 1_200, "new": 7})
+    done = server.run("site", "import", str(tmp_path / "file"))
+    assert done.stdout == f"7 of 1,200 operations of {shown} were new.\n"

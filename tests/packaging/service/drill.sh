@@ -34,6 +34,21 @@ if grep -q '^VmLck:.* 0 kB$' "/proc/$pid/status"; then exit 1; fi
 grep -Eq '^Max core file size +0 +0 ' "/proc/$pid/limits"
 test "$(state MemorySwapMax)" = 0
 
+# A reload goes through the sandbox, all or nothing; the server and its process stay.
+settings=/var/lib/strongroom/strongroom.toml
+idle() { strongroom config show --running --json | grep -o '"idle_seconds": [0-9]*' | head -n 1; }
+cp -p "$settings" settings
+printf '[sessions]\nidle_seconds = 600\n' >>"$settings"
+systemctl reload strongroom
+test "$(idle)" = '"idle_seconds": 600'
+printf 'idle_seconds = 700\nnothing = 1\n' >>"$settings"
+if systemctl reload strongroom; then exit 1; fi
+test "$(idle)" = '"idle_seconds": 600'
+test "$(state ActiveState) $(state MainPID) $(state NRestarts)" = "active $pid 0"
+cp -p settings "$settings"
+systemctl reload strongroom
+test "$(idle)" = '"idle_seconds": 1800'
+
 # 4. Two people chat over both carriers; a backup goes where devices are mounted.
 link() { grep -o 'strongroom://[^"]*' init.json | sed -n "$1p"; }
 strongroom chat --join "$(link 1)" --json

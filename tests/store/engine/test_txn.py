@@ -100,6 +100,21 @@ def test_a_savepoint_that_is_gone_is_refused(snapshot: MemorySnapshot) -> None:
             txn.rollback(wrong)
 
 
+def test_what_is_kept_is_not_undone_and_holds_nothing(snapshot: MemorySnapshot) -> None:
+    txn = Txn(snapshot)
+    undone: list[str] = []
+    mark = txn.savepoint()
+    txn.put(b"\x10a", b"x")
+    txn.on_rollback(lambda: undone.append("kept"))
+    txn.keep()
+    txn.put(b"\x10a", b"y")
+    txn.on_rollback(lambda: undone.append("later"))
+    txn.rollback(mark)
+    assert undone == ["later"]
+    assert dict(txn.writes) == {b"\x10a": b"x"}
+    assert txn.bytes_written == 3
+
+
 def test_rows_beyond_the_limits_are_refused_and_leave_nothing(snapshot: MemorySnapshot) -> None:
     txn = Txn(snapshot)
     for key, value in (
