@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections import ChainMap
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -350,7 +351,7 @@ class Core:
                 txn.put(IDEMPOTENCY.key(device, op.counter), row)
         self._count(txn, op, -1)
         self.directory.forget(txn, op)
-        self.conversations.forget(txn, op)
+        self.conversations.forget(txn, op, partial(self.log.read, txn))
         self.disposal.forget(txn, op)
 
     def register_key(self, op: Op) -> bytes | None:
