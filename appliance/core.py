@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections import ChainMap
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -297,7 +298,7 @@ class Core:
     def apply(self, txn: Txn, op: Op, body: BodyStruct) -> None:
         """Write the views' rows of an operation and fold it into memory."""
         now_ms = op.received_ms
-        spec = SPECS[Kind(op.kind)]
+        spec = SPECS[op.kind]
         if spec.is_register:
             item = self._item(txn, spec.item, op, body, now_ms)
             place = _OP_PLACE.pack(op.origin, op.id.seq)
@@ -350,12 +351,12 @@ class Core:
                 txn.put(IDEMPOTENCY.key(device, op.counter), row)
         self._count(txn, op, -1)
         self.directory.forget(txn, op)
-        self.conversations.forget(txn, op)
+        self.conversations.forget(txn, op, partial(self.log.read, txn))
         self.disposal.forget(txn, op)
 
     def register_key(self, op: Op) -> bytes | None:
         """Return the key of the register that an operation sets; None when it sets none."""
-        if op.body is None or not SPECS[Kind(op.kind)].is_register:
+        if op.body is None or not SPECS[op.kind].is_register:
             return None
         return self.register_of(op.kind, op.stream, op.actor, decode_body(op))
 
@@ -363,7 +364,7 @@ class Core:
         self, kind: int, stream: Stream, actor: bytes, body: BodyStruct
     ) -> bytes | None:
         """Return the key of a register; None when the kind has none, or nothing ever set it."""
-        spec = SPECS[Kind(kind)]
+        spec = SPECS[kind]
         pseudonym = self.streams.pseudonym(stream)
         if not spec.is_register or pseudonym is None:
             return None
@@ -388,7 +389,7 @@ class Core:
         if op.kind == Kind.MESSAGE and not op.target:
             conversation = self.conversations.get(op.conversation)
             return None if conversation is None else conversation.retention_class
-        if SPECS[Kind(op.kind)].retention_class == AUDIT:
+        if SPECS[op.kind].retention_class == AUDIT:
             return AUDIT
         return None
 

@@ -41,6 +41,7 @@ from appliance.health import Health
 from appliance.messaging import commands as messaging_commands
 from appliance.network import Network, RealNetwork
 from appliance.operations import SecretSlot
+from appliance.pace import Pace
 from appliance.reopening import ReopenError
 from appliance.replicas import FOLLOW_SECONDS, Place, Replicas, ReplicaStatus, places
 from appliance.site import Site
@@ -68,9 +69,6 @@ from transports.wire import schema
 from transports.wire.errors import StrongroomError
 
 logger = logging.getLogger("strongroom.server")
-
-TICK_SECONDS: Final = 1.0
-"""How often timers are looked at."""
 
 RENEWAL_CHECK_SECONDS: Final = 3_600.0
 """How often the certificate's age is looked at."""
@@ -113,6 +111,7 @@ class Appliance:
         inline: let the writer and blocking work run in the trio thread (simulation).
         reread: reads the configuration again; None: there is nothing to reload.
         reloaded: told of each configuration that a reload brought in force.
+        pace: how often timers are looked at; a simulation may change it at any time.
     """
 
     def __init__(
@@ -126,6 +125,7 @@ class Appliance:
         inline: bool = False,
         reread: reload.Reread | None = None,
         reloaded: Callable[[Config], None] = lambda config: None,
+        pace: Pace | None = None,
     ) -> None:
         self.site = site
         self.config = config
@@ -133,6 +133,7 @@ class Appliance:
         self.reread = reread
         self._reloaded = reloaded
         self._inline = inline
+        self._pace = pace or Pace()
         self._clock = site.ports.clock
         self._started_ns = self._clock.monotonic_ns()
         self.started_ms = self._clock.wall_ms()
@@ -197,6 +198,7 @@ class Appliance:
             self._blocking,
             self._followed,
             lambda: self._clock.monotonic_ns() / 1e9,
+            self._pace,
         )
         self.leaver = Leaver(
             site.core,
@@ -383,7 +385,7 @@ class Appliance:
 
     async def _watch_seconds(self) -> None:
         while True:
-            await trio.sleep(TICK_SECONDS)
+            await trio.sleep(self._pace.tick_seconds)
             self.gateway.tick()
             self.links.expel()
             self._link_changed()
@@ -400,7 +402,7 @@ class Appliance:
             self.health.answered_at = self._clock.monotonic_ns() / 1e9
             if probe_ms is not None:
                 self.health.probed(self._clock.monotonic_ns() / 1e9, probe_ms)
-            await trio.sleep(health.PROBE_SECONDS)
+            await trio.sleep(self._pace.probe_seconds)
 
     async def _watch_certificate(self) -> None:
         identity = self.identity

@@ -19,6 +19,7 @@ from appliance.certificates import KEY_ENTROPY_BYTES, new_ca
 from appliance.context import SITE, Actor, Outcome
 from appliance.core import SECRET_BYTES, Core
 from appliance.disposal.commands import (
+    CarryOrder,
     Confirm,
     CutLost,
     EndFound,
@@ -29,6 +30,7 @@ from appliance.disposal.commands import (
 from appliance.held_wrap import HeldWrap
 from appliance.operations import Kind, SecretSlot, SiteCreated, SiteSecret, encode
 from appliance.revival import rebuild_views
+from appliance.sites.link_commands import TakeControl
 from store import schema
 from store.clocks import SystemClock, SystemEntropy
 from store.disk import FileDisk
@@ -57,7 +59,9 @@ CERTIFICATE_FILE: Final = "decommissioned.certificate"
 CLOSING_FILE: Final = "decommissioned"
 """The closing note, in the data directory, after the root has gone."""
 
-URGENT: Final = frozenset((PlaceHold, Slice, CutLost, Confirm, ReadClock, EndFound, NoteBackup))
+URGENT: Final = frozenset(
+    (PlaceHold, Slice, CarryOrder, TakeControl, CutLost, Confirm, ReadClock, EndFound, NoteBackup)
+)
 """Commands that must also work on a full disk: what holds, what destroys, what saves."""
 
 Deliver = Callable[[list[Completion[Outcome]]], None]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import statistics
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -65,6 +65,40 @@ MEASURES: Final[dict[str, Measure]] = {
 """In the table's order; the budgets are those the project set itself at its start."""
 
 
+DETAILS: Final[dict[str, dict[str, str]]] = {
+    "growth": {
+        "messages_stored": "messages stored",
+        "small_cpu_us_per_op": "µs CPU a message with 10,000 stored, in turns with it",
+    },
+    "storm": {
+        "seconds_until_all": "seconds until everybody was back",
+        "failed_attempts": "attempts that came to nothing and were made again",
+        "calm_p99_ms": "ms, p99 of those already in, before",
+        "chat_p50_ms": "ms, p50 of those already in, meanwhile",
+        "chat_p99_ms": "ms, p99 of those already in, meanwhile",
+    },
+    "churn": {
+        "seconds": "seconds of it",
+        "messages": "messages meanwhile",
+        "anonymous_mib_after_warm_up": "MiB without mapped files, after a quarter of the time",
+        "growth_bytes_per_connection": "bytes more for each connection since then",
+    },
+    "traffic": {
+        "sender_bytes_up": "bytes sent for a message of 150 bytes, by its author",
+        "sender_bytes_down": "bytes received for it, its receipt included",
+        "receiver_bytes_down": "bytes received by the reader, for each message alone",
+        "receiver_bytes_up": "bytes sent by the reader",
+        "background_receiver_bytes_down": "bytes received in background mode, many at once",
+        "background_receiver_packets": "packets for each message then, both ways",
+        "active_idle_hour_bytes": "bytes in an idle hour, both ways",
+        "active_idle_hour_wakings": "times that a radio is woken in it",
+        "background_idle_hour_bytes": "bytes in an idle hour in background mode",
+        "background_idle_hour_wakings": "times that a radio is woken in it",
+    },
+}
+"""Of some workloads, what else is worth a line, by the field."""
+
+
 def kept(directory: Path = RESULTS) -> list[Line]:
     """Return every kept line of JSON."""
     texts = (path.read_text("utf-8") for path in sorted(directory.glob("*.jsonl")))
@@ -91,6 +125,17 @@ def table(lines: Iterable[Line]) -> str:
         "| generator's CPU | RSS, MiB | revision |"
     )
     return "\n".join([head, "|" + "---|" * 8, *(_line(row) for row in rows(lines))])
+
+
+def details(lines: Iterable[Line]) -> str:
+    """Return the table of what else was measured."""
+    found = ["| workload | carrier | measured | what |", "|" + "---|" * 4]
+    for row in rows(lines):
+        for field, text in DETAILS.get(row.workload, {}).items():
+            if row.server == "strongroom" and field in row.lines[0]:
+                cells = (row.workload, row.carrier, _range(row.lines, field), text)
+                found.append(f"| {' | '.join(cells)} |")
+    return "\n".join(found)
 
 
 def _line(row: Row) -> str:
@@ -154,7 +199,7 @@ def bars(lines: Iterable[Line]) -> list[Bar]:
 
 
 def section(lines: list[Line]) -> str:
-    """Return what stands between the marks: where it was measured, the table and the plot."""
+    """Return what stands between the marks: machine, table, plot, and what else was measured."""
     machines = ", ".join(sorted({line["machine"] for line in lines}))
     return "\n".join(
         [
@@ -165,6 +210,8 @@ def section(lines: list[Line]) -> str:
             table(lines),
             "",
             "![Server CPU for each operation, with budgets](performance.svg)",
+            "",
+            details(lines),
             "",
             END,
         ]
@@ -185,14 +232,14 @@ def record(name: str, lines: Iterable[str], directory: Path = RESULTS) -> None:
     (directory / f"{name}.jsonl").write_text("".join(f"{line}\n" for line in lines), "utf-8")
 
 
-def main(write: Callable[[Path, str], object] = lambda path, text: path.write_text(text)) -> int:
+def main() -> int:
     """Write the page and the plot anew; returns the exit status."""
     lines = kept()
     if not lines:
         print("no results are kept: `make bench-record` takes them", file=sys.stderr)
         return 1
-    write(PAGE, replaced(PAGE.read_text("utf-8"), section(lines)))
-    write(PLOT, plot(bars(lines)))
+    PAGE.write_text(replaced(PAGE.read_text("utf-8"), section(lines)), "utf-8")
+    PLOT.write_text(plot(bars(lines)), "utf-8")
     return 0
 
 

@@ -27,6 +27,7 @@ from benchmarks import (
     linking,
     merging,
     reading,
+    returning,
     storming,
     thin,
     travelling,
@@ -74,13 +75,14 @@ WORKLOADS: Final[dict[str, tuple[tuple[str, ...], Run]]] = {
     "thin-week": (NONE, partial(thin.run, 7.0)),
     "thin-month": (NONE, partial(thin.run, 30.0)),
     "merge": (NONE, merging.run),
+    "storm-of-branches": (NONE, returning.run),
     "vault-1e5": (NONE, partial(vault.run, 100_000)),
     "vault-1e6": (NONE, partial(vault.run, 1_000_000)),
 }
 """Name -> carriers and what runs; the names are those of docs/performance.md."""
 
-LONG: Final = frozenset({"thin-week", "thin-month"})
-"""Runs only when named: a thin line takes its time."""
+LONG: Final = frozenset({"churn", "thin-week", "thin-month"})
+"""Runs only when named: an hour of coming and going, and thin lines, take their time."""
 
 
 def results(name: str) -> Iterator[Result]:
@@ -106,7 +108,7 @@ def _directory() -> Iterator[Path]:
 
 
 def main(arguments: list[str]) -> int:
-    """Run what is named, or everything; returns the exit status.
+    """Run what is named, or everything; returns the exit status: 1 when something failed.
 
     ``--record N`` in front runs each N times and keeps the lines for the report.
     """
@@ -117,15 +119,25 @@ def main(arguments: list[str]) -> int:
     if unknown:
         print(f"unknown: {', '.join(unknown)}; known: {', '.join(WORKLOADS)}", file=sys.stderr)
         return 2
-    for name in names or (name for name in WORKLOADS if name not in LONG):
-        lines = []
+    chosen = names or [name for name in WORKLOADS if name not in LONG]
+    return max([_run(name, times) for name in chosen])
+
+
+def _run(name: str, times: int) -> int:
+    """Run one workload; a failure is told and ends this workload only."""
+    lines: list[str] = []
+    status = 0
+    try:
         for _ in range(max(1, times)):
             for result in results(name):
                 lines.append(result.line())
                 print(lines[-1], flush=True)
-        if times:
-            record(name, lines)
-    return 0
+    except Exception as error:  # noqa: BLE001 - the other workloads are worth running
+        print(f"{name}: {type(error).__name__}: {error}", file=sys.stderr)
+        status = 1
+    if times and lines:
+        record(name, lines)
+    return status
 
 
 if __name__ == "__main__":

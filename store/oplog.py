@@ -208,8 +208,7 @@ class OpLog(LogReader):
             self._reserve(seq)
         feed = self._feed(txn, draft, now_ms)
         feed_head = feeds.head(txn, feed) if feed else feeds.EMPTY
-        seen = max(feed_head.key, draft.floor)
-        t, floor = draft.times or (hlc.tick(tip.t, now_ms), seen)
+        t, floor = draft.times or (hlc.tick(tip.t, now_ms), max(feed_head.key, draft.floor))
         envelope = Envelope(
             draft.kind,
             draft.actor,

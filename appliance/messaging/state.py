@@ -271,7 +271,7 @@ class Conversations:
             txn.put(RECALLED.key(op.feed, *root), b"")
             self._remember_recall(root, True, txn.on_rollback)
 
-    def forget(self, txn: Txn, op: Op) -> None:
+    def forget(self, txn: Txn, op: Op, read: targets.Read) -> None:
         """Take a message, or what targets one, out of rows and memory: it is being destroyed.
 
         FEED and TIMELINE are the log's to clear.
@@ -281,6 +281,8 @@ class Conversations:
             root = self.place(OpId.unpack(op.target))
             if root is not None:
                 txn.delete(TARGET.key(*root, *place))
+                if op.kind == Kind.RECALL:
+                    self._forget_recall(txn, op.feed, root, read)
         if op.kind != Kind.MESSAGE:
             return
         txn.delete(RECALLED.key(op.feed, *place))
@@ -292,6 +294,13 @@ class Conversations:
         front = self._fronts.get(op.feed)
         if front is not None and front.root is not None:
             _set(self._fronts, op.feed, front._replace(root=None), txn.on_rollback)
+
+    def _forget_recall(self, txn: Txn, feed: int, root: Place, read: targets.Read) -> None:
+        """Note that a message counts as recalled no more, if it survives its only recall."""
+        key = RECALLED.key(feed, *root)
+        if txn.get(key) is not None and not targets.is_recalled(txn, read, root):
+            txn.delete(key)
+            self._remember_recall(root, False, txn.on_rollback)
 
     def _remember_recall(self, root: Place, is_recalled: bool, undo: Undo) -> None:
         if len(self._recalled) >= RECALLS:

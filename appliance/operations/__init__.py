@@ -255,7 +255,7 @@ def _message(body: type[BodyStruct]) -> Spec:
     return Spec(body, OpClass.MESSAGE, STANDARD)
 
 
-SPECS: dict[Kind, Spec] = {
+SPECS: dict[int, Spec] = {
     Kind.SITE_CREATED: _privileged(SiteCreated),
     Kind.SITE_SECRET: _control(SiteSecret, "slot"),
     Kind.PERSON_CREATED: _privileged(PersonCreated),

@@ -22,6 +22,11 @@ class TakePiece:
 
 
 @dataclass(frozen=True, slots=True)
+class TakeControl(TakePiece):
+    """At a branch: what headquarters says of holds, orders and people, also on a full disk."""
+
+
+@dataclass(frozen=True, slots=True)
 class NoteHistory:
     """The history of a conversation has come, back to headquarters' position ``before``."""
 

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from appliance.context import Context, refuse
 from appliance.sites import history
-from appliance.sites.link_commands import NoteHistory, TakeIncarnation, Taken, TakePiece
+from appliance.sites.link_commands import (
+    NoteHistory,
+    TakeControl,
+    TakeIncarnation,
+    Taken,
+    TakePiece,
+)
 from appliance.sites.settling import begin_to_follow
 from store import cursors
 from store.attestation import Prefix
@@ -89,6 +95,7 @@ def take_incarnation(core: Core, ctx: Context, command: TakeIncarnation) -> None
 
 DECISIONS: Final[dict[type, Callable[[Any, Context, Any], Any]]] = {
     TakePiece: take,
+    TakeControl: take,
     NoteHistory: note_history,
     TakeIncarnation: take_incarnation,
 }

@@ -14,7 +14,7 @@ from appliance.context import SITE, Actor
 from appliance.core import Core
 from appliance.sites import history, outlet, upstream
 from appliance.sites.audience import Audience
-from appliance.sites.link_commands import Taken, TakePiece
+from appliance.sites.link_commands import TakeControl, Taken, TakePiece
 from appliance.sites.scope import Scope
 from appliance.sites.suspects import suspects
 from appliance.sites.turn import Turn
@@ -88,9 +88,13 @@ class SiteReplica(ABC):
         Raises ``sync.errors.GapError`` and ``RejectedError``, and what ends the link as our own
         failure.
         """
-        taken = await self._execute(SITE, TakePiece(self._node, self._peer, piece))
+        taken = await self._execute(SITE, self.taking(piece))
         assert isinstance(taken, Taken)
         return taken.cursor
+
+    def taking(self, piece: Piece) -> TakePiece:
+        """Return the command that applies a piece of the peer."""
+        return TakePiece(self._node, self._peer, piece)
 
     def _cursors(self, number: int) -> Cursors:
         with self._engine.snapshot() as reader:
@@ -154,6 +158,12 @@ class BranchReplica(SiteReplica):
         """Return None: headquarters has everything of a branch."""
         del stream, before, limit, budget_bytes
         return None
+
+    def taking(self, piece: Piece) -> TakePiece:
+        """Return the command that applies a piece: holds and orders may use the reserve."""
+        if piece.lane is Lane.CONTROL:
+            return TakeControl(self._node, self._peer, piece)
+        return super().taking(piece)
 
     def owed(self) -> list[tuple[Stream, int]]:
         """Return the conversations whose history is to be asked for, and before which position."""

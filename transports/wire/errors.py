@@ -159,6 +159,11 @@ CATALOGUE: dict[str, Entry] = {
         "This file was made before one of the two sites was restored.",
         "该文件生成于其中一个站点恢复之前。",
     ),
+    "site.parcel_unsettled": Entry(
+        False,
+        "After a restore the line must come up once before files are carried again.",
+        "站点恢复后，须先连通一次线路，才能再用文件传送。",
+    ),
     "site.parcel_gap": Entry(
         False,
         "What belongs before this file is missing here.",

@@ -7,8 +7,8 @@ seed gives the same run, so a failure is told by its seed alone.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from random import Random
@@ -20,6 +20,7 @@ from appliance.context import SITE, Actor
 from appliance.directory.commands import CreatePerson
 from appliance.messaging import timeline
 from appliance.operations import Kind, PersonHome
+from appliance.pace import Pace
 from appliance.positions import format_pos
 from appliance.reopening import ReopenError
 from appliance.server import Appliance
@@ -148,6 +149,7 @@ class Federation:
             site.close()
         self.lines: dict[int, Line] = {}
         self.weather = FAIR
+        self.pace = Pace()
         self._nursery: trio.Nursery
 
     def new_medium(self) -> Medium:
@@ -172,7 +174,9 @@ class Federation:
 
     async def _start(self, house: House) -> None:
         site = Site.open(house.world.ports(), NoWrap())
-        house.appliance = Appliance(site, CONFIG, network=MemoryNetwork(), inline=True)
+        house.appliance = Appliance(
+            site, CONFIG, network=MemoryNetwork(), inline=True, pace=self.pace
+        )
         house.scope, house.ended, house.is_cut = trio.CancelScope(), trio.Event(), False
         await self._nursery.start(self._run_house, house)
 
@@ -292,6 +296,16 @@ class Federation:
         for _ in range(steps):
             await self.dice.choice(acts)(self)
             await trio.sleep(self.dice.expovariate(1 / 3.0))
+
+    @contextmanager
+    def quiet(self, seconds: float) -> Iterator[None]:
+        """Let the sites look at their timers only so often for a while."""
+        before = self.pace.tick_seconds, self.pace.probe_seconds
+        self.pace.tick_seconds = self.pace.probe_seconds = seconds
+        try:
+            yield
+        finally:
+            self.pace.tick_seconds, self.pace.probe_seconds = before
 
     def someone(self) -> str:
         """Return one of the people."""

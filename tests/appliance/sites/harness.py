@@ -78,9 +78,9 @@ class Place(House):
         """Decide and commit a command, as the link asks for it."""
         return self.do(actor, command)
 
-    def crash(self, dice: Random) -> None:
+    def crash(self, dice: Random, *, lose_newest_meta: bool = False) -> None:
         """Cut the power, and start again on what the devices have kept."""
-        self.medium.crash(dice)
+        self.medium.crash(dice, lose_newest_meta=lose_newest_meta)
         for disk in self._disks:
             disk.crash(dice)
         self._open()
@@ -165,21 +165,14 @@ class OrganisationOf(Generic[P]):
         up, down = self.replicas(branch)
         if not is_up and up.standing().origin != branch.core.log.own:
             return False  # nothing is taken until the present incarnation is sent
-        source, (sender, receiver) = (
-            (up, (branch, self.hub))
-            if is_up
-            else (
-                down,
-                (self.hub, branch),
-            )
-        )
-        told = (down if is_up else up).standing()  # the receiver's
+        source, sink = (up, down) if is_up else (down, up)
+        receiver = self.hub if is_up else branch
+        told = sink.standing()
         after = told.cursors[lane] if told.peer == source.standing().origin else 0
         piece = source.read(lane, after, budget_bytes)
         if piece is None:
             return False
-        origin = source.standing().origin
-        receiver.do(SITE, TakePiece(sender.node, origin, on_the_line(piece)))
+        receiver.do(SITE, sink.taking(on_the_line(piece)))
         return True
 
     def reconcile(self, branch: P) -> None:

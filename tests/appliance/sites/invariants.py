@@ -11,7 +11,7 @@ from functools import partial
 from appliance import check
 from appliance.disposal.escrow import Kept
 from appliance.limits import UNREAD
-from appliance.messaging import receipts, targets, timeline, unread
+from appliance.messaging import feed, receipts, targets, timeline, unread
 from appliance.site import Site
 from appliance.sites.reach import Reach, reach
 from store import hlc
@@ -22,6 +22,9 @@ from store.oplog import Op
 from store.records import PartState, Record
 from store.skeleton import Skeleton
 from store.tables import FEED, LOG, SEGMENT
+
+RESUMES = ((0.5, 64), (0.9, 1))
+"""From where of all that they heard clients resume in a proof, and in pages of how many events."""
 
 
 def nothing_is_lost(hub: Site, branch: Site) -> None:
@@ -130,10 +133,50 @@ def causes_come_first(hub: Site) -> None:
 
 
 def cursors_have_no_gap(site: Site) -> None:
-    """I6: whoever asks for what followed a position gets all of it, in the order of positions."""
+    """I6: whoever asks for what followed a position gets all of it, in the order of positions.
+
+    For everybody at home here: from any cursor and in pages of any size they hear the same, and
+    every message that they may read is among it.
+    """
+    core = site.core
     with site.ports.engine.snapshot() as reader:
-        positions = [entry.pos for entry in site.core.log.replay(reader)]
-    assert positions == sorted(set(positions)), "positions do not rise"
+        positions = [entry.pos for entry in core.log.replay(reader)]
+        assert positions == sorted(set(positions)), "positions do not rise"
+        for person in core.directory.people():
+            if not core.sites.is_home(person.id):
+                continue
+            heard = _heard(site, reader, person.id, 0, feed.ROWS)
+            assert heard == sorted(set(heard)), "a client hears out of order, or twice"
+            for share, page in RESUMES:
+                start = int(share * len(heard))
+                cursor = heard[start - 1] if start else 0
+                again = _heard(site, reader, person.id, cursor, page)
+                assert again == heard[start:], "a client that resumes misses something"
+            assert set(_readable(site, reader, person.id)) <= set(heard), "a client never hears"
+
+
+def _heard(site: Site, reader: Reader, person: bytes, pos: int, page: int) -> list[int]:
+    """Return the positions of what a client is told that resumes after one, page by page."""
+    core, found = site.core, list[int]()
+    upto: int | None = pos
+    while upto is not None:
+        missed = feed.events_after(reader, core.log, core.conversations, person, upto, page)
+        found += [at for at, _ in missed.events]
+        assert missed.upto is None or missed.upto > upto, "a client's cursor does not move"
+        upto = missed.upto
+    return found
+
+
+def _readable(site: Site, reader: Reader, person: bytes) -> Iterator[int]:
+    """Yield the positions of all messages that somebody may read and that are here."""
+    core = site.core
+    for known in map(core.conversations.get, core.conversations.current(person)):
+        assert known is not None
+        member = known.members[person]
+        for entry in timeline.entries(reader, known.pseudonym, [(0, hlc.LIMIT)], 0, hlc.LIMIT):
+            op = core.log.read(reader, entry.origin, entry.id.seq)
+            if op.body is not None and member.hears(entry.key):
+                yield entry.pos
 
 
 def unread_is_what_it_counts(site: Site) -> None:

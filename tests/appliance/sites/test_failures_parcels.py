@@ -191,7 +191,8 @@ def test_38_a_parcel_of_a_headquarters_that_was_restored_since_is_refused(
     before = courier.export(hub, branch)
     courier.bring(before, branch)
     succeed(hub)
-    courier.bring(courier.export(hub, branch), branch)
+    assert refused(courier, courier.export(hub, branch), branch) == "site.parcel_unsettled"
+    organisation.settle()
     assert refused(courier, before, branch) == "site.parcel_old"
 
 
@@ -202,6 +203,9 @@ def test_a_parcel_for_what_a_branch_was_before_its_restore_is_refused(
     path = courier.export(hub, branch)
     succeed(branch)
     assert refused(courier, path, branch) == "site.parcel_old"
+    with pytest.raises(Refusal, match=r"site\.parcel_unsettled"):
+        courier.export(branch, hub)
+    organisation.settle()
     courier.settle()
     organisation.compare()
 
