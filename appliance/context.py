@@ -92,6 +92,7 @@ class Context:
         counter: int = 0,
         retention_class: int | None = None,
         in_timeline: bool = False,
+        floor: int = 0,
     ) -> Op:
         """Append one operation with the actor's identity; views and memory follow at once.
 
@@ -110,6 +111,7 @@ class Context:
             target=target,
             body=encode(body),
             in_timeline=in_timeline,
+            floor=floor,
             lane=reach.lane(kind, is_urgent=getattr(body, "priority", "") == "urgent"),
         )
         op = self.appender(self.txn, draft, body, self.now)

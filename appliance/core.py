@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections import ChainMap
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -43,7 +44,15 @@ from appliance.operations import (
     encode,
 )
 from appliance.policy.clock import Reading
-from appliance.sites import decide_lease, decide_sites, leaving, link_decisions, peers, proofs
+from appliance.sites import (
+    decide_lease,
+    decide_sites,
+    leaving,
+    link_decisions,
+    peers,
+    proofs,
+    settling,
+)
 from appliance.sites.reach import is_only_kept
 from appliance.sites.registry import Sites
 from store import cursors, feeds, heads
@@ -51,7 +60,7 @@ from store.engine.contract import Reader
 from store.engine.txn import Txn
 from store.errors import FormatError, IntegrityError, PartGoneError
 from store.fence import Fence
-from store.ids import SITE_STREAM, Stream, StreamKind
+from store.ids import SITE_STREAM, OpId, Stream, StreamKind
 from store.ledger import Ledger
 from store.logreader import LogReader
 from store.oplog import Draft, Op, OpClass, OpLog
@@ -93,7 +102,12 @@ DECISIONS: dict[type, Callable[[Context, Any], Any]] = {
 
 
 _WEIGHTY: Final[Mapping[type, Callable[[Any, Context, Any], Any]]] = ChainMap(
-    DISPOSAL, link_decisions.DECISIONS, proofs.DECISIONS, leaving.DECISIONS, decide_lease.WEIGHTY
+    DISPOSAL,
+    link_decisions.DECISIONS,
+    proofs.DECISIONS,
+    leaving.DECISIONS,
+    decide_lease.WEIGHTY,
+    settling.DECISIONS,
 )
 """Decisions that get the core itself."""
 
@@ -113,6 +127,7 @@ class Core:
         self.conversations = Conversations(streams)
         self.sites = Sites(self.directory)
         self.conversations.is_own = self.is_own
+        self.conversations.place = self.place_of
         self.site_name = ""
         self.secrets: dict[int, bytes] = {}
         self._signing_key: nacl.signing.SigningKey | None = None
@@ -167,6 +182,8 @@ class Core:
         own = sorted(number for number, row in self.log.origins.items() if row.is_own)
         if len(own) < 2:
             return
+        if self.sites.is_branch:
+            settling.suspect_earlier(self, txn)
         before = Ledger.open(txn, own[-2])
         incarnation = self.log.origins[own[-2]].origin.incarnation
         body = SiteSucceeds(incarnation, before.size, before.root(), reason)
@@ -281,7 +298,7 @@ class Core:
     def apply(self, txn: Txn, op: Op, body: BodyStruct) -> None:
         """Write the views' rows of an operation and fold it into memory."""
         now_ms = op.received_ms
-        spec = SPECS[Kind(op.kind)]
+        spec = SPECS[op.kind]
         if spec.is_register:
             item = self._item(txn, spec.item, op, body, now_ms)
             place = _OP_PLACE.pack(op.origin, op.id.seq)
@@ -334,12 +351,12 @@ class Core:
                 txn.put(IDEMPOTENCY.key(device, op.counter), row)
         self._count(txn, op, -1)
         self.directory.forget(txn, op)
-        self.conversations.forget(txn, op)
+        self.conversations.forget(txn, op, partial(self.log.read, txn))
         self.disposal.forget(txn, op)
 
     def register_key(self, op: Op) -> bytes | None:
         """Return the key of the register that an operation sets; None when it sets none."""
-        if op.body is None or not SPECS[Kind(op.kind)].is_register:
+        if op.body is None or not SPECS[op.kind].is_register:
             return None
         return self.register_of(op.kind, op.stream, op.actor, decode_body(op))
 
@@ -347,7 +364,7 @@ class Core:
         self, kind: int, stream: Stream, actor: bytes, body: BodyStruct
     ) -> bytes | None:
         """Return the key of a register; None when the kind has none, or nothing ever set it."""
-        spec = SPECS[Kind(kind)]
+        spec = SPECS[kind]
         pseudonym = self.streams.pseudonym(stream)
         if not spec.is_register or pseudonym is None:
             return None
@@ -372,7 +389,7 @@ class Core:
         if op.kind == Kind.MESSAGE and not op.target:
             conversation = self.conversations.get(op.conversation)
             return None if conversation is None else conversation.retention_class
-        if SPECS[Kind(op.kind)].retention_class == AUDIT:
+        if SPECS[op.kind].retention_class == AUDIT:
             return AUDIT
         return None
 
@@ -422,6 +439,10 @@ class Core:
     def is_own(self, origin: int) -> bool:
         """Tell whether what comes from an origin was made at this site."""
         return (self._read_log or self.log).is_own(origin)
+
+    def place_of(self, op_id: OpId) -> tuple[int, int] | None:
+        """Return where an operation would be in this site's log; None for unknown origins."""
+        return (self._read_log or self.log).place_of(op_id)
 
     def place_in(self, value: bytes) -> tuple[int, int]:
         """Read a REGISTER row's value: origin number and seq of the newest operation."""

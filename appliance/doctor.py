@@ -187,8 +187,9 @@ def examine_disposal(site: Site) -> Iterator[Finding]:
         yield Finding(
             "clock.suspended",
             Severity.FAILURE,
-            "the wall clock jumped: destruction is suspended",
-            "Set the clock right; two officers then confirm it: strongroom clock resume.",
+            "the wall clock jumped, or the site was restored: destruction is suspended",
+            "Set the clock right; place again holds that a restored site has lost. Then two "
+            "officers confirm it: strongroom clock resume.",
         )
     behind = [
         run.intent.run

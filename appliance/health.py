@@ -23,9 +23,6 @@ from store.engine.contract import Engine
 from store.tables import meta_key
 from transports.http.pages import Readiness
 
-PROBE_SECONDS: Final = 5.0
-"""How often the writer is probed."""
-
 STALE_SECONDS: Final = 20.0
 """Age from which a probe's answer counts as no answer."""
 

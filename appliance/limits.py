@@ -79,6 +79,9 @@ REPEATS: Final = 5
 TICK_URGENT: Final = 64
 """Urgent messages that one tick of the clock handles."""
 
+SEEN_AHEAD_MS: Final = 150_000
+"""How far ahead of the clock a message may ask to be sorted, in ms: half of what sites believe."""
+
 OPEN_URGENT_PER_PERSON: Final = 50
 """Unconfirmed urgent messages of one sender at one time."""
 

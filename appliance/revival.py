@@ -18,6 +18,8 @@ from nacl.signing import VerifyKey
 from appliance import check
 from appliance.core import Core
 from appliance.messaging.answers import DESTROYED
+from appliance.operations import SPECS, ClockChanged, Kind, encode
+from appliance.policy.clock import State as ClockState
 from store.backup import Manifest
 from store.destruction import mark_destroyed
 from store.engine.contract import Engine, Reader
@@ -25,8 +27,9 @@ from store.engine.txn import Txn
 from store.errors import IntegrityError, PartGoneError
 from store.fence import Fence
 from store.heads import own_incarnations
-from store.ids import Origin
+from store.ids import SITE_STREAM, Origin
 from store.logreader import LogReader
+from store.oplog import Draft
 from store.ops import Entry
 from store.origins import OriginRow
 from store.origins import load as load_origins
@@ -280,9 +283,21 @@ def _begin_anew(
             core.log.renew(txn)
         core.wake(clock)
         core.succeed(txn, REASON, now_ms)
+        _suspend(core, txn, now_ms)
         core.log.before_commit(txn, now_ms)
         engine.batch(txn.writes, token)
     return core
+
+
+def _suspend(core: Core, txn: Txn, now_ms: int) -> None:
+    """Let destruction wait for two people: a hold placed after the backup is not known here."""
+    if core.disposal.clock.state is ClockState.UNPROVEN:
+        return
+    spec, body = SPECS[Kind.CLOCK_CHANGED], ClockChanged(True, now_ms, now_ms)
+    draft = Draft(
+        Kind.CLOCK_CHANGED, spec.op_class, SITE_STREAM, spec.retention_class, body=encode(body)
+    )
+    core.append(txn, draft, body, now_ms)
 
 
 def _expect_site(core: Core, manifest: Manifest) -> None:

@@ -41,9 +41,12 @@ from appliance.health import Health
 from appliance.messaging import commands as messaging_commands
 from appliance.network import Network, RealNetwork
 from appliance.operations import SecretSlot
+from appliance.pace import Pace
+from appliance.reopening import ReopenError
 from appliance.replicas import FOLLOW_SECONDS, Place, Replicas, ReplicaStatus, places
 from appliance.site import Site
 from appliance.sites import applying, desk, leaver, lines
+from appliance.sites.addresses import Addresses
 from appliance.sites.commands import MarkLease
 from appliance.sites.leasing import Leasing
 from appliance.sites.leaver import Leaver
@@ -66,9 +69,6 @@ from transports.wire import schema
 from transports.wire.errors import StrongroomError
 
 logger = logging.getLogger("strongroom.server")
-
-TICK_SECONDS: Final = 1.0
-"""How often timers are looked at."""
 
 RENEWAL_CHECK_SECONDS: Final = 3_600.0
 """How often the certificate's age is looked at."""
@@ -111,6 +111,7 @@ class Appliance:
         inline: let the writer and blocking work run in the trio thread (simulation).
         reread: reads the configuration again; None: there is nothing to reload.
         reloaded: told of each configuration that a reload brought in force.
+        pace: how often timers are looked at; a simulation may change it at any time.
     """
 
     def __init__(
@@ -124,6 +125,7 @@ class Appliance:
         inline: bool = False,
         reread: reload.Reread | None = None,
         reloaded: Callable[[Config], None] = lambda config: None,
+        pace: Pace | None = None,
     ) -> None:
         self.site = site
         self.config = config
@@ -131,6 +133,7 @@ class Appliance:
         self.reread = reread
         self._reloaded = reloaded
         self._inline = inline
+        self._pace = pace or Pace()
         self._clock = site.ports.clock
         self._started_ns = self._clock.monotonic_ns()
         self.started_ms = self._clock.wall_ms()
@@ -139,11 +142,26 @@ class Appliance:
         self._nursery: trio.Nursery | None = None
         self._token: trio.lowlevel.TrioToken
         self._stop = trio.Event()
+        self._must_reopen = False
         site.core.sites.profile = config.site.profile
         ports, software = site.ports, f"strongroom/{program_version()}"
         means = (site.core, ports.engine, ports.clock, ports.entropy, self.execute)
-        self.links = Links(*means, spawn=self._spawn, software=software, changed=self._link_changed)
+        self.links = Links(
+            *means,
+            spawn=self._spawn,
+            software=software,
+            changed=self._link_changed,
+            reopen=self._reopen,
+        )
         self.parcels = Parcels(*means, self._blocking, self.links, software)
+        self.told_addresses = Addresses(
+            site.core,
+            self.links,
+            self.execute,
+            self._spawn,
+            lambda: self.site_addresses,
+            lambda: self.config,
+        )
         self.leasing = Leasing(site.core, self.links, self.execute, self._spawn)
         site.core.directory.lifetimes = reload.lifetimes_of(config.sessions)
         self.network = network or self._open_network()
@@ -180,6 +198,7 @@ class Appliance:
             self._blocking,
             self._followed,
             lambda: self._clock.monotonic_ns() / 1e9,
+            self._pace,
         )
         self.leaver = Leaver(
             site.core,
@@ -198,7 +217,8 @@ class Appliance:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Serve until ``drain`` has finished or the task is cancelled; then close the site.
 
-        Raises the writer's failure if it had one: the process must then end.
+        Raises the writer's failure if it had one, ``ReopenError`` when the views have to be written
+        anew: the process must then end.
         """
         self._token = trio.lowlevel.current_trio_token()
         self.site.attach(self.gateway.delivered, self._writer_failed)
@@ -212,6 +232,8 @@ class Appliance:
             self.site.close()
         if self.site.failure is not None:
             raise self.site.failure
+        if self._must_reopen:
+            raise ReopenError("views are written anew")
 
     async def _serve(self, task_status: trio.TaskStatus[None]) -> None:
         async with trio.open_nursery() as nursery:
@@ -263,6 +285,12 @@ class Appliance:
             await self.disposal.end()
         if isinstance(self.network, RealNetwork):
             await self.network.leave()
+        self._stop.set()
+
+    def _reopen(self) -> None:
+        """Stop at once: what people are shown is not what the log says. In the trio thread."""
+        logger.warning("server.reopening")
+        self._must_reopen = True
         self._stop.set()
 
     def _writer_failed(self, error: BaseException) -> None:
@@ -357,7 +385,7 @@ class Appliance:
 
     async def _watch_seconds(self) -> None:
         while True:
-            await trio.sleep(TICK_SECONDS)
+            await trio.sleep(self._pace.tick_seconds)
             self.gateway.tick()
             self.links.expel()
             self._link_changed()
@@ -374,7 +402,7 @@ class Appliance:
             self.health.answered_at = self._clock.monotonic_ns() / 1e9
             if probe_ms is not None:
                 self.health.probed(self._clock.monotonic_ns() / 1e9, probe_ms)
-            await trio.sleep(health.PROBE_SECONDS)
+            await trio.sleep(self._pace.probe_seconds)
 
     async def _watch_certificate(self) -> None:
         identity = self.identity

@@ -13,12 +13,13 @@ from typing import Any, Final
 
 import nacl.signing
 
-from appliance import newly_known
+from appliance import newly_known, reopening
 from appliance.backup_age import NoteBackup
 from appliance.certificates import KEY_ENTROPY_BYTES, new_ca
 from appliance.context import SITE, Actor, Outcome
 from appliance.core import SECRET_BYTES, Core
 from appliance.disposal.commands import (
+    CarryOrder,
     Confirm,
     CutLost,
     EndFound,
@@ -28,6 +29,8 @@ from appliance.disposal.commands import (
 )
 from appliance.held_wrap import HeldWrap
 from appliance.operations import Kind, SecretSlot, SiteCreated, SiteSecret, encode
+from appliance.revival import rebuild_views
+from appliance.sites.link_commands import TakeControl
 from store import schema
 from store.clocks import SystemClock, SystemEntropy
 from store.disk import FileDisk
@@ -56,7 +59,9 @@ CERTIFICATE_FILE: Final = "decommissioned.certificate"
 CLOSING_FILE: Final = "decommissioned"
 """The closing note, in the data directory, after the root has gone."""
 
-URGENT: Final = frozenset((PlaceHold, Slice, CutLost, Confirm, ReadClock, EndFound, NoteBackup))
+URGENT: Final = frozenset(
+    (PlaceHold, Slice, CarryOrder, TakeControl, CutLost, Confirm, ReadClock, EndFound, NoteBackup)
+)
 """Commands that must also work on a full disk: what holds, what destroys, what saves."""
 
 Deliver = Callable[[list[Completion[Outcome]]], None]
@@ -207,6 +212,7 @@ class Site:
             is_whole = vault.has_signed_off(reader, token - 1)
         if not is_whole:
             vault.abandon_lost(ports.engine, token)
+        _renew_views(ports, token, vault)
         newly_known.catch_up(ports.engine, token, vault, ports.entropy)
         with ports.engine.snapshot() as reader:
             txn = Txn(reader)
@@ -277,6 +283,18 @@ class Site:
         self.failure = error
         if self._on_failure is not None:
             self._on_failure(error)
+
+
+def _renew_views(ports: Ports, token: int, vault: Vault) -> None:
+    """Write the views anew where that was asked for; a crash meanwhile begins it again."""
+    with ports.engine.snapshot() as reader:
+        if not reopening.is_asked(reader):
+            return
+    rebuild_views(ports.engine, token, vault, ports.entropy)
+    with ports.engine.snapshot() as reader:
+        txn = Txn(reader)
+        reopening.done(txn)
+        ports.engine.batch(txn.writes, token, urgent=True)
 
 
 def _begin(txn: Txn, vault: Vault, fence: Fence, entropy: Entropy, name: str, now_ms: int) -> Core:

@@ -27,6 +27,7 @@ from benchmarks import (
     linking,
     merging,
     reading,
+    returning,
     storming,
     thin,
     travelling,
@@ -74,6 +75,7 @@ WORKLOADS: Final[dict[str, tuple[tuple[str, ...], Run]]] = {
     "thin-week": (NONE, partial(thin.run, 7.0)),
     "thin-month": (NONE, partial(thin.run, 30.0)),
     "merge": (NONE, merging.run),
+    "storm-of-branches": (NONE, returning.run),
     "vault-1e5": (NONE, partial(vault.run, 100_000)),
     "vault-1e6": (NONE, partial(vault.run, 1_000_000)),
 }

@@ -8,7 +8,6 @@ is refused.
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Sequence
 from hashlib import sha256
 from typing import Literal, TypeAlias
@@ -31,6 +30,11 @@ _PREFIX: dict[Part, bytes] = {
     "envelope": b"strongroom/envelope/1",
     "body": b"strongroom/body/1",
 }
+# The key of an HMAC, padded to a block of 64 bytes (RFC 2104); the message follows the first.
+_INNER = bytes(byte ^ 0x36 for byte in range(256))
+_OUTER = bytes(byte ^ 0x5C for byte in range(256))
+_INNER_REST = b"\x36" * (64 - SALT_BYTES) + b"envelope"
+_OUTER_REST = b"\x5c" * (64 - SALT_BYTES)
 _SCALARS = frozenset((int, bytes, str, bool, type(None)))
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
@@ -79,8 +83,13 @@ def commit(part: Part, salt: bytes, data: bytes) -> bytes:
 
 
 def envelope_salt(body_salt: bytes) -> bytes:
-    """Return the envelope's salt, ``HMAC-SHA-256(body salt, "envelope")[:16]``."""
-    return hmac.digest(body_salt, b"envelope", "sha256")[:SALT_BYTES]
+    """Return the envelope's salt, ``HMAC-SHA-256(body salt, "envelope")[:16]``.
+
+    Every message pays for it. Written out for a key of 16 bytes, it takes half the time of
+    ``hmac.digest``, which sets up an OpenSSL context each time.
+    """
+    inner = sha256(body_salt.translate(_INNER) + _INNER_REST).digest()
+    return sha256(body_salt.translate(_OUTER) + _OUTER_REST + inner).digest()[:SALT_BYTES]
 
 
 def _is_canonical(value: object, depth: int) -> bool:

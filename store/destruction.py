@@ -63,6 +63,18 @@ def destroy(txn: Txn, op: Op) -> Locator:
     return record.locator
 
 
+def supersede(txn: Txn, op: Op) -> Locator:
+    """Take an operation out as ``destroy`` does, that is in the log under another name by now.
+
+    It is no message any more that somebody would miss.
+    """
+    locator = destroy(txn, op)
+    record = record_of(txn, op)
+    row = record._replace(flags=record.flags & ~records.TIMELINE)
+    txn.put(LOG.key(op.origin, op.id.seq), row.pack())
+    return locator
+
+
 def is_open(reader: Reader, place: tuple[int, int]) -> bool:
     """Tell whether anything of the operation at (origin, seq) is here and not destroyed yet."""
     value = reader.get(LOG.key(*place))

@@ -41,7 +41,10 @@ class LogReader:
         self._vault = vault
         self._streams = streams
         self._origins = origins
-        self._numbers = {row.origin: number for number, row in origins.items()}
+        self._numbers: dict[Origin, int] = {}
+        self._rests: dict[int, list[int]] = {}
+        for number in sorted(origins):
+            self._index(number, origins[number])
 
     @classmethod
     def load(cls, reader: Reader, vault: Vault, streams: Streams) -> LogReader:
@@ -62,15 +65,34 @@ class LogReader:
         return self._origins[origin].is_own
 
     def number_of(self, origin: Origin) -> int | None:
-        """Return an origin's local number, None when nothing of it is known here."""
+        """Return an origin's local number, the first if it has rests; None when it is unknown."""
         return self._numbers.get(origin)
+
+    def number_at(self, number: int, seq: int) -> int:
+        """Return the local number, the origin's first or that of a rest, that has ``seq``."""
+        for rest in reversed(self._rests.get(number, ())):
+            after = self._origins[rest].after
+            if after is not None and seq > after:
+                return rest
+        return number
+
+    def has_rest(self, number: int) -> bool:
+        """Tell whether some of what is under this number counts no more."""
+        return number in self._rests
+
+    def numbers(self, number: int) -> tuple[int, ...]:
+        """Return an origin's first local number, then those of its rests."""
+        return (number, *self._rests.get(number, ()))
+
+    def place_of(self, op_id: OpId) -> tuple[int, int] | None:
+        """Return (origin number, seq) where an operation would be; None for unknown origins."""
+        number = self._numbers.get(Origin(op_id.node, op_id.incarnation))
+        return None if number is None else (self.number_at(number, op_id.seq), op_id.seq)
 
     def find(self, reader: Reader, op_id: OpId) -> tuple[int, int] | None:
         """Return (origin number, seq) of an operation in this log, or None."""
-        number = self._numbers.get(Origin(op_id.node, op_id.incarnation))
-        if number is None or reader.get(LOG.key(number, op_id.seq)) is None:
-            return None
-        return number, op_id.seq
+        place = self.place_of(op_id)
+        return None if place is None or reader.get(LOG.key(*place)) is None else place
 
     def read(self, reader: Reader, origin: int, seq: int) -> Op:
         """Return one operation, opened; its ``body`` is None when that part is gone.
@@ -238,6 +260,13 @@ class LogReader:
             record.pos,
             record.flags,
         )
+
+    def _index(self, number: int, row: OriginRow) -> None:
+        """Let an origin be found, or a rest with the number that it continues."""
+        if row.after is None:
+            self._numbers[row.origin] = number
+        else:
+            self._rests.setdefault(self._numbers[row.origin], []).append(number)
 
     def _stream(self, record: Record) -> Stream:
         stream = self._streams.stream(record.locator.stream)

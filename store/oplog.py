@@ -208,13 +208,14 @@ class OpLog(LogReader):
             self._reserve(seq)
         feed = self._feed(txn, draft, now_ms)
         feed_head = feeds.head(txn, feed) if feed else feeds.EMPTY
+        t, floor = draft.times or (hlc.tick(tip.t, now_ms), max(feed_head.key, draft.floor))
         envelope = Envelope(
             draft.kind,
             draft.actor,
             draft.device,
             draft.counter,
-            hlc.tick(tip.t, now_ms),
-            feed_head.key,
+            t,
+            floor,
             draft.conversation,
             draft.target,
             draft.seen,
@@ -256,7 +257,7 @@ class OpLog(LogReader):
         if draft.op_class is OpClass.PRIVILEGED:
             reference = Reference(LeafKind.OP, self._number, seq)
             self._ledger.append(txn, ledger.leaf_for_op(digest), reference)
-        self._advance(txn, _Tip(seq, chain, op.t, op.pos), digest, now_ms)
+        self._advance(txn, _Tip(seq, chain, max(tip.t, op.t), op.pos), digest, now_ms)
         if self._keeps_order:
             order.put(txn, Placed(op.pos, op.origin, seq, op.lane, op.feed))
         return op
@@ -282,12 +283,24 @@ class OpLog(LogReader):
             if self._origins[known] != row:
                 raise IntegrityError("an origin is known with another key or purpose")
             return known
+        return self._put_origin(txn, row)
+
+    def add_rest(self, txn: Txn, number: int, after: int) -> int:
+        """Give what follows ``after`` of a known origin a number of its own, and return that.
+
+        What is here of it beyond ``after`` counts no more, and stays where it is.
+        """
+        known = self._origins[number]
+        row = OriginRow(known.origin, known.verify_key, is_own=False, is_partial=True, after=after)
+        return self._put_origin(txn, row)
+
+    def _put_origin(self, txn: Txn, row: OriginRow) -> int:
         self.keep_order(txn)
         number = max(self._origins) + 1
         txn.put(ORIGIN.key(number), row.pack())
-        txn.on_rollback(partial(self._forget_origin, number, origin))
+        txn.on_rollback(partial(self._forget_origin, number, row))
         self._origins[number] = row
-        self._numbers[origin] = number
+        self._index(number, row)
         return number
 
     def receive(
@@ -406,6 +419,13 @@ class OpLog(LogReader):
         """
         self._begin(txn, self._origin.node, self._origins[self._number].verify_key)
 
+    def note_lost(self, txn: Txn, incarnation: int) -> None:
+        """Note an incarnation of this site that is lost with all its operations. Idempotent."""
+        lost = Origin(self._origin.node, incarnation)
+        if self.number_of(lost) is None:
+            key = self._origins[self._number].verify_key
+            self._put_origin(txn, OriginRow(lost, key, is_own=True))
+
     def close(self) -> None:
         """Mark a clean stop in the fence, when everything appended has been committed."""
         self._fence.stop(self._tip.seq)
@@ -482,8 +502,15 @@ class OpLog(LogReader):
         txn.on_rollback(partial(self._undo, tip, self._open, len(self._open.hashes)))
         self._tip = tip._replace(t=t, pos=max(tip.pos, arrival.pos))
 
-    def _forget_origin(self, number: int, origin: Origin) -> None:
-        del self._origins[number], self._numbers[origin]
+    def _forget_origin(self, number: int, row: OriginRow) -> None:
+        del self._origins[number]
+        first = self._numbers[row.origin]
+        if first == number:
+            del self._numbers[row.origin]
+            return
+        self._rests[first].remove(number)
+        if not self._rests[first]:
+            del self._rests[first]
 
     def _reserve(self, seq: int) -> None:
         if self._fence.origin != self._origin:

@@ -29,7 +29,10 @@ class Draft(msgspec.Struct, frozen=True, gc=False):
     the packed OpId of the root message or empty, ``body`` is canonical bytes or empty.
     ``counter`` is the device's message number, 0 for none. ``in_timeline`` puts an operation
     into its conversation's timeline that would not be there as a root message anyway. ``lane``
-    (0 to 3) says in which lane it leaves the site.
+    (0 to 3) says in which lane it leaves the site. ``floor`` is a timeline key that its author has
+    seen, perhaps at another site: it sorts after that, and after all that is here. ``times`` are
+    time and floor of an operation that was made before and is said again under another name;
+    None: it is made now.
     """
 
     kind: int
@@ -45,6 +48,8 @@ class Draft(msgspec.Struct, frozen=True, gc=False):
     seen: int = 0
     in_timeline: bool = False
     lane: int = 0
+    floor: int = 0
+    times: tuple[int, int] | None = None
 
     def __repr__(self) -> str:
         return f"<Draft of kind {self.kind}>"

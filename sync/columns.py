@@ -179,11 +179,20 @@ class _Splitter:
         columns.own = [number for own in piece.own for number in own]
         columns.shapes = bytes([self._add(entry) for entry in piece.entries])
         columns.marks = bytes([_marks(entry.shipment) for entry in piece.entries])
-        columns.ids = b"".join(self._ids)
+        self._sort_ids()
         columns.others = [(origin.node, origin.incarnation) for origin in self._others]
         columns.bodies = b"".join(self._bodies)
         columns.commits = b"".join(self._commits)
         return b"".join(self._salts), columns
+
+    def _sort_ids(self) -> None:
+        """Put the table of ids in their own order, as in the piece before: so runs are alike."""
+        columns, order = self._columns, sorted(self._ids)
+        columns.ids = b"".join(order)
+        places = {self._ids[each]: place for place, each in enumerate(order)}
+        for column in (columns.actors, columns.devices, columns.conversations):
+            column[:] = map(places.__getitem__, column)
+        columns.streams[1::2] = map(places.__getitem__, columns.streams[1::2])
 
     def _add(self, entry: Entry) -> int:
         """Add one entry to the columns and return its shape."""

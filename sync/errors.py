@@ -100,16 +100,18 @@ class InterceptedError(LinkError):
 class FencedError(LinkError):
     """A site's log ends before what the other has of it: it was set back.
 
-    ``incarnation`` is the one concerned, ``seq`` what the other has.
+    ``incarnation`` is the one concerned, ``seq`` what the other has. ``forgotten`` is a later
+    incarnation that only the other site knows, 0 for none; it does not travel.
     """
 
     code = "link.fenced"
     hint = "The site goes on under a new incarnation by itself."
 
-    def __init__(self, incarnation: int, seq: int) -> None:
+    def __init__(self, incarnation: int, seq: int, forgotten: int = 0) -> None:
         super().__init__("the log ends before what the other site has of it")
         self.incarnation = incarnation
         self.seq = seq
+        self.forgotten = forgotten
 
 
 class ForkedError(LinkError):

@@ -79,7 +79,8 @@ class Standing(NamedTuple):
     ``origin`` and ``seq`` are its own log's, ``chain`` the hash chain there. ``peer`` is the
     origin of the other side whose numbers ``cursors`` count, node empty before the first time.
     ``held`` is up to which number headquarters has the branch's log whole, ``held_chain`` the
-    hash chain there; 0 and empty where nothing is.
+    hash chain there; 0 and empty where nothing is. From a branch they are position and hash of
+    the newest operation that came to it from headquarters.
     """
 
     origin: Origin

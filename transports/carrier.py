@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from enum import Enum, IntEnum
+from enum import IntEnum, StrEnum
 from typing import Protocol
 
 
-class Codec(Enum):
+class Codec(StrEnum):
     """How the payloads of one carrier are encoded; agreed on before the first payload."""
 
     JSON = "json"

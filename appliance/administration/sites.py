@@ -8,16 +8,26 @@ from typing import Any, Final
 
 from appliance import certificates
 from appliance.administration.contract import Answer, Arguments, Host, Operation
+from appliance.context import SITE
 from appliance.operations import SecretSlot
 from appliance.sites import enrolment, lease
+from appliance.sites.commands import MeetHeadquarters
+from appliance.sites.limits import ADDRESSES
 from appliance.sites.registry import Branch
 from transports.wire.errors import Refusal
+from transports.wire.links import LinkError, parse_server
 
 
 class Named(Arguments, frozen=True):
     """A branch, by its name."""
 
     name: str
+
+
+class Reached(Arguments, frozen=True):
+    """Where headquarters is reached, as HOST:PORT."""
+
+    addresses: tuple[str, ...]
 
 
 class ParcelFor(Arguments, frozen=True):
@@ -111,6 +121,19 @@ async def status(host: Host, arguments: Arguments) -> Answer:
     }
 
 
+async def address(host: Host, arguments: Reached) -> Answer:
+    """At a branch: try headquarters at these addresses first, whatever was told before."""
+    try:
+        told = tuple(parse_server(each).authority for each in arguments.addresses)
+    except LinkError:
+        raise Refusal("request.invalid") from None
+    if not 0 < len(told) <= ADDRESSES:
+        raise Refusal("request.invalid")
+    await host.execute(SITE, MeetHeadquarters(told, is_first=True))
+    known = host.site.core.sites.headquarters
+    return {"addresses": list(known.addresses) if known else []}
+
+
 async def export(host: Host, arguments: ParcelFor) -> Answer:
     """Write what another site lacks into a file that only that site can open."""
     path = _path(arguments.file)
@@ -152,6 +175,7 @@ OPERATIONS: Final[Mapping[str, Operation]] = {
     "site.list": Operation(Arguments, list_sites),
     "site.show": Operation(Named, show_site),
     "site.status": Operation(Arguments, status),
+    "site.address": Operation(Reached, address),
     "site.export": Operation(ParcelFor, export),
     "site.import": Operation(ParcelFrom, take),
     "site.progress": Operation(Arguments, progress),

@@ -21,6 +21,7 @@ from appliance.directory.names import clean_login, clean_name, clean_text
 from appliance.directory.rights import require, target
 from appliance.directory.roles import (
     ADMINISTRATOR,
+    EXCLUSIVE,
     INDISPENSABLE,
     SECURITY_OFFICER,
     clean_roles,
@@ -53,10 +54,11 @@ def create_person(ctx: Context, command: CreatePerson) -> Known:
     """Add a person at home where they are added, or at the branch named.
 
     Codes: person.login, person.exists, person.name, person.roles, person.limit, site.unknown,
-    site.not_headquarters, site.lease.
+    site.not_headquarters (also for an office given at a branch), site.lease.
     """
     roles = clean_roles(command.roles)
     require(ctx, command, ADMINISTRATOR, *givers(frozenset(), roles))
+    _at_headquarters(ctx, roles)
     require_lease(ctx, Act.GRANT)
     if len(ctx.directory) >= limits.PERSONS:
         raise refuse("person.limit")
@@ -96,7 +98,7 @@ def set_roles(ctx: Context, command: SetRoles) -> Done:
     """Replace a person's roles; it takes the givers of every role that changes.
 
     Codes: person.roles, person.state, permission.denied, person.last_administrator,
-    person.last_officer, site.lease.
+    person.last_officer, site.not_headquarters for an office given at a branch, site.lease.
     """
     roles = clean_roles(command.roles)
     person = target(ctx, command.who)
@@ -105,6 +107,7 @@ def set_roles(ctx: Context, command: SetRoles) -> Done:
     person = _present(ctx, command.who)
     if roles == person.roles:
         return Done()
+    _at_headquarters(ctx, roles - person.roles)
     if roles - person.roles:
         require_lease(ctx, Act.GRANT)
     _keep_indispensable(ctx, person, person.roles - roles)
@@ -176,6 +179,12 @@ def reset_access(ctx: Context, command: ResetAccess) -> Done:
 def append(ctx: Context, person: bytes, kind: Kind, body: BodyStruct) -> None:
     """Append an operation to a person's stream."""
     ctx.append(kind, body, stream=Stream(StreamKind.PERSON, person))
+
+
+def _at_headquarters(ctx: Context, given: frozenset[str]) -> None:
+    """Refuse an office that is given at a branch: only headquarters names those who hold one."""
+    if ctx.sites.is_branch and given & EXCLUSIVE and not ctx.actor.is_site:
+        raise refuse("site.not_headquarters")
 
 
 def _past(past: tuple[tuple[T, int], ...], before: T, after: T) -> tuple[tuple[T, int], ...]:

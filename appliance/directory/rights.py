@@ -19,7 +19,7 @@ def require(ctx: Context, command: Command, *roles: str) -> None:
     if ctx.actor.is_site:
         return
     person = acting(ctx)
-    if not person.roles.issuperset(roles):
+    if not ctx.sites.offices(person).issuperset(roles):
         raise refuse("permission.denied")
     check_signature(ctx, person, request_of(command)[0], command)
 

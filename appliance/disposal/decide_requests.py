@@ -211,7 +211,7 @@ def _agree(core: Core, ctx: Context, officer: Person, request: Request) -> tuple
     request.approval.approve(officer.id, officer.public_key, agreed_ms)
     first = core.directory.person(request.approval.person)
     askers = ASKERS.get(request.body.act, rights.OFFICER)
-    if first is None or not first.is_active or not first.roles & askers:
+    if first is None or not first.is_active or not ctx.sites.offices(first) & askers:
         raise refuse("approval.requester_gone")
     if request.body.dry_run and request.signed is None:
         raise refuse("approval.unsigned")

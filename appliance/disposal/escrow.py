@@ -49,7 +49,7 @@ def keep(core: Core, txn: Txn, found: Group, order: int) -> None:
             txn.put(LOG.key(*place), row)
         elif txn.get(ESCROW.key(*place)) is None:
             continue
-        target = core.conversations.place(txn, OpId.unpack(op.target)) if op.target else None
+        target = core.conversations.place(OpId.unpack(op.target)) if op.target else None
         txn.put(ESCROW.key(*place), _ROW.pack(order, *(target or _NOTHING)))
 
 

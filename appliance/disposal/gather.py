@@ -78,7 +78,7 @@ def destroy(
 def above(core: Core, reader: Reader, op: Op) -> Iterator[Op]:
     """Yield the message that an operation targets, and what that one targets, as far as known."""
     while op.target:
-        place = core.conversations.place(reader, OpId.unpack(op.target))
+        place = core.conversations.place(OpId.unpack(op.target))
         found = None if place is None else _read(core, reader, place)
         if found is None:
             return

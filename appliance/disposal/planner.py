@@ -202,7 +202,7 @@ def recalled(core: Core, reader: Reader, names: Iterable[OpId], proven_ms: int) 
     """Return which of some recalled messages are to be destroyed now."""
     judge, found = Judge(core), []
     for name in dict.fromkeys(names):
-        place = core.conversations.place(reader, name)
+        place = core.conversations.place(name)
         if place is not None and _is_recall_due(core, reader, judge, place, proven_ms):
             found.append(place)
     return found

@@ -23,7 +23,7 @@ def signed(ctx: Context, command: Command, roles: frozenset[str] = OFFICER) -> P
     against the key of this moment, is missing or for anything else.
     """
     person = rights.acting(ctx)
-    if not person.roles & roles:
+    if not ctx.sites.offices(person) & roles:
         raise refuse("permission.denied")
     rights.check_signature(ctx, person, NAMES[type(command)], command)
     return person

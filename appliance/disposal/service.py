@@ -30,6 +30,7 @@ from appliance.disposal.gather import erased
 from appliance.disposal.limits import SCAN_PIECE, SCAN_RECORDS, SLICE_RECORDS
 from appliance.disposal.runs import Execute, Followed, Progress, Runner
 from appliance.messaging.model import Place
+from appliance.pace import Pace
 from appliance.policy.limits import ANCHOR_MS
 from appliance.sites.authority import why_no_destruction
 from store import reading
@@ -41,9 +42,6 @@ if TYPE_CHECKING:
     from appliance.core import Core
 
 logger = logging.getLogger("strongroom.disposal")
-
-TICK_SECONDS: Final = 1.0
-"""How often the clocks, recalls, orders and requests are looked at."""
 
 SEEN_SECONDS: Final = 60.0
 """How often the clocks are noted, so that a short power cut does not look like a jump."""
@@ -71,6 +69,7 @@ class Disposal:
         blocking: runs what takes long.
         followed: waits for the key replicas.
         now: monotonic seconds.
+        pace: how often the clocks, recalls, orders and requests are looked at.
     """
 
     def __init__(
@@ -81,12 +80,14 @@ class Disposal:
         blocking: Blocking,
         followed: Followed,
         now: Callable[[], float],
+        pace: Pace | None = None,
     ) -> None:
         self._core = core
         self._engine = engine
         self._execute = execute
         self._blocking = blocking
         self._now = now
+        self._pace = pace or Pace()
         self.runner = Runner(core, execute, followed, now, self._rest, lambda: self._is_awaited)
         self.follower = Follower(core, execute, self.runner)
         self.progress: deque[Progress] = deque(maxlen=REMEMBERED)
@@ -116,7 +117,7 @@ class Disposal:
     async def run(self) -> None:
         """Look at everything once a second, for ever; a failure is logged and comes again."""
         while True:
-            await trio.sleep(TICK_SECONDS)
+            await trio.sleep(self._pace.tick_seconds)
             try:
                 await self.tick()
             except (StrongroomError, StoreError) as error:
@@ -242,7 +243,7 @@ class Disposal:
         """
         until = self._expired + EXPIRY_SECONDS
         while seconds > 0 and not self._is_awaited and self._now() < until:
-            step = min(seconds, TICK_SECONDS)
+            step = min(seconds, self._pace.tick_seconds)
             await trio.sleep(step)
             await self._watch()
             seconds -= step

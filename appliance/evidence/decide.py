@@ -209,7 +209,7 @@ class _Trace:
 def _entitled(ctx: Context, command: Page | Reconstruct) -> Person:
     """Return who asks; raises ``Refusal`` without the role, the signature or a plain reason."""
     person = rights.acting(ctx)
-    if person.roles.isdisjoint(READERS):
+    if ctx.sites.offices(person).isdisjoint(READERS):
         raise Refusal("permission.denied")
     rights.check_signature(ctx, person, _NAMES[type(command)], command)
     clean_text(command.reason, REASON_CHARACTERS)
@@ -242,7 +242,7 @@ def _operation(ctx: Context, sight: Sight, name: str) -> Op:
         packed = b""
     place = None
     if len(packed) == OP_ID_BYTES:
-        place = ctx.conversations.place(ctx.txn, OpId.unpack(packed))
+        place = ctx.conversations.place(OpId.unpack(packed))
     if place is None:
         raise Refusal("message.unknown")
     try:

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import Enum, IntEnum, auto
 from typing import NamedTuple
 
 from appliance.gateway.limits import SIGNALS_PER_SECOND, STRANGER_ERRORS
@@ -32,7 +32,7 @@ from transports.wire.errors import CATALOGUE, text
 from transports.wire.schema import ClientFrame, Frame
 
 
-class State(Enum):
+class State(IntEnum):
     """Where a session stands; see the module's table."""
 
     NEW = auto()

@@ -147,7 +147,7 @@ def _named(ctx: Context, name: bytes) -> Op | None:
     if len(name) != OP_ID_BYTES:
         return None
     op_id = OpId.unpack(name)
-    place = ctx.conversations.place(ctx.txn, op_id)
+    place = ctx.conversations.place(op_id)
     if place is None:
         return None
     try:

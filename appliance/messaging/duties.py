@@ -55,7 +55,7 @@ def create(ctx: Context, command: CreateDuty) -> schema.DutyItem:
 def assign(ctx: Context, command: AssignDuty) -> schema.DutyItem:
     """Decide ``AssignDuty``."""
     _require_administrator(ctx, command)
-    duty = _named(ctx, command.duty)
+    duty = _changeable(ctx, command.duty)
     holder = _participant(ctx, command.who) if command.who else b""
     if holder != duty.holder:
         _give(ctx, duty, holder)
@@ -65,7 +65,7 @@ def assign(ctx: Context, command: AssignDuty) -> schema.DutyItem:
 def set_chain(ctx: Context, command: SetChain) -> schema.DutyItem:
     """Decide ``SetChain``; an empty chain takes no time."""
     _require_administrator(ctx, command)
-    duty = _named(ctx, command.duty)
+    duty = _changeable(ctx, command.duty)
     if len(command.chain) > CHAIN_PERSONS:
         raise Refusal("duty.chain")
     chain = tuple(_participant(ctx, who) for who in command.chain)
@@ -112,6 +112,14 @@ def _named(ctx: Context, name: str) -> Duty:
     return duty
 
 
+def _changeable(ctx: Context, name: str) -> Duty:
+    """Return a duty, unless somebody of another site holds it and this is a branch."""
+    duty = _named(ctx, name)
+    if ctx.sites.is_branch and duty.holder and not ctx.sites.is_home(duty.holder):
+        raise Refusal("site.not_headquarters")
+    return duty
+
+
 def _held(ctx: Context, name: str) -> Duty:
     duty = _named(ctx, name)
     if duty.holder != ctx.actor.person:
@@ -134,6 +142,6 @@ def _require_administrator(ctx: Context, command: Command) -> None:
     if ctx.actor.is_site:
         return
     person = rights.acting(ctx)
-    if ADMINISTRATOR not in person.roles:
+    if ADMINISTRATOR not in ctx.sites.offices(person):
         raise Refusal("permission.denied")
     rights.check_signature(ctx, person, NAMES[type(command)], command)

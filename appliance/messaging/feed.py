@@ -172,7 +172,7 @@ def _heard(
 
 def _root(reader: Reader, read: targets.Read, conversations: Conversations, edit: Op) -> Op | None:
     """Open the message that was edited; None when it is not there to be opened."""
-    place = conversations.place(reader, OpId.unpack(edit.target))
+    place = conversations.place(OpId.unpack(edit.target))
     try:
         return None if place is None else read(*place)
     except (PartGoneError, UnknownOpError):

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from appliance.context import Context
-from appliance.limits import EMOJI_BYTES, MENTIONS, OPEN_URGENT_PER_PERSON, TARGETS_PER_MESSAGE
+from appliance.limits import (
+    EMOJI_BYTES,
+    MENTIONS,
+    OPEN_URGENT_PER_PERSON,
+    SEEN_AHEAD_MS,
+    TARGETS_PER_MESSAGE,
+)
 from appliance.messaging import answers, checks, opening, targets
 from appliance.messaging.checks import Target
 from appliance.messaging.model import Conversation
 from appliance.operations import Edit, Kind, Message, Reaction, Recall
 from appliance.positions import parse_key
+from store import hlc
 from store.oplog import Op
 from transports.wire import schema
 from transports.wire.errors import Refusal
@@ -39,6 +46,7 @@ def send(ctx: Context, frame: schema.Send) -> schema.Ok:
         conversation=known.id,
         counter=frame.n if ctx.actor.device else 0,
         retention_class=known.retention_class,
+        floor=_floor(ctx, frame, known),
     )
     return answers.done(frame.id, op)
 
@@ -145,8 +153,20 @@ def _check_references(ctx: Context, frame: schema.Send, known: Conversation, bod
         checks.not_recalled(ctx, checks.message(ctx, body.reply, known))
     if not known.members.keys() >= set(body.mentions):
         raise Refusal("conversation.member")
-    if frame.after and parse_key(frame.after) > ctx.conversations.front(known.pseudonym).key:
+
+
+def _floor(ctx: Context, frame: schema.Send, known: Conversation) -> int:
+    """Return the timeline key that a message has to sort after, 0 for what is known here.
+
+    Somebody who was at another site a moment ago may have seen more than has come here yet, but
+    nothing further ahead than any clock is believed to be.
+    """
+    after = parse_key(frame.after) if frame.after else 0
+    if after <= ctx.conversations.front(known.pseudonym).key:
+        return 0
+    if hlc.millis(after) > ctx.now + SEEN_AHEAD_MS:
         raise Refusal("send.position")
+    return after
 
 
 def _check_urgent(ctx: Context) -> None:

@@ -40,7 +40,6 @@ from appliance.operations import (
     Mark,
     Message,
 )
-from store import origins
 from store.engine.contract import Reader
 from store.engine.txn import Txn
 from store.errors import IntegrityError
@@ -85,6 +84,8 @@ class Conversations:
         self.tenant_secret = b""
         self.is_own: Callable[[int], bool] = _always
         """Tells of an origin's number whether what comes from there was made at this site."""
+        self.place: Callable[[OpId], Place | None] = _nowhere
+        """Returns where an operation would be in this site's log; None for unknown origins."""
         self._conversations: dict[bytes, Conversation] = {}
         self._of_person: dict[bytes, Mapping[bytes, int]] = {}
         self._fronts: dict[int, Front] = {}
@@ -95,7 +96,6 @@ class Conversations:
         self._copies: dict[Place, Place] = {}
         self._got: dict[bytes, int] = {}
         self._recalled: dict[Place, bool] = {}
-        self._numbers: dict[tuple[bytes, int], int] = {}
 
     def __len__(self) -> int:
         """Return how many conversations there are."""
@@ -166,16 +166,6 @@ class Conversations:
         """Return all duties, by name."""
         return sorted(self._duties.values(), key=lambda duty: duty.name)
 
-    def place(self, reader: Reader, op_id: OpId) -> Place | None:
-        """Return where an operation would be in this site's log; None for unknown origins."""
-        origin = op_id[:2]
-        number = self._numbers.get(origin)
-        if number is None:
-            for known, row in origins.load(reader).items():
-                self._numbers[row.origin] = known
-            number = self._numbers.get(origin)
-        return None if number is None else (number, op_id.seq)
-
     def in_memory(self) -> tuple[dict[bytes, Conversation], dict[bytes, Duty], dict[Place, Urgent]]:
         """Return conversations, duties and open urgent messages (copies), to be compared."""
         return dict(self._conversations), dict(self._duties), dict(self._urgent)
@@ -245,7 +235,6 @@ class Conversations:
         """Follow an operation in rows and memory; the log has written FEED, HEAD, TIMELINE."""
         if op.kind not in _KINDS:
             return
-        self._numbers.setdefault(op.id[:2], op.origin)
         if isinstance(body, ConversationMember):
             self.streams.ensure(txn, Stream(StreamKind.PERSON, body.person), op.received_ms)
         self.fold(op, body, txn.on_rollback)
@@ -274,7 +263,7 @@ class Conversations:
         )
 
     def _note_target(self, txn: Txn, op: Op) -> None:
-        root = self.place(txn, OpId.unpack(op.target))
+        root = self.place(OpId.unpack(op.target))
         if root is None:
             return
         txn.put(TARGET.key(*root, op.origin, op.id.seq), b"")
@@ -282,16 +271,18 @@ class Conversations:
             txn.put(RECALLED.key(op.feed, *root), b"")
             self._remember_recall(root, True, txn.on_rollback)
 
-    def forget(self, txn: Txn, op: Op) -> None:
+    def forget(self, txn: Txn, op: Op, read: targets.Read) -> None:
         """Take a message, or what targets one, out of rows and memory: it is being destroyed.
 
         FEED and TIMELINE are the log's to clear.
         """
         place = (op.origin, op.id.seq)
         if op.target:
-            root = self.place(txn, OpId.unpack(op.target))
+            root = self.place(OpId.unpack(op.target))
             if root is not None:
                 txn.delete(TARGET.key(*root, *place))
+                if op.kind == Kind.RECALL:
+                    self._forget_recall(txn, op.feed, root, read)
         if op.kind != Kind.MESSAGE:
             return
         txn.delete(RECALLED.key(op.feed, *place))
@@ -303,6 +294,13 @@ class Conversations:
         front = self._fronts.get(op.feed)
         if front is not None and front.root is not None:
             _set(self._fronts, op.feed, front._replace(root=None), txn.on_rollback)
+
+    def _forget_recall(self, txn: Txn, feed: int, root: Place, read: targets.Read) -> None:
+        """Note that a message counts as recalled no more, if it survives its only recall."""
+        key = RECALLED.key(feed, *root)
+        if txn.get(key) is not None and not targets.is_recalled(txn, read, root):
+            txn.delete(key)
+            self._remember_recall(root, False, txn.on_rollback)
 
     def _remember_recall(self, root: Place, is_recalled: bool, undo: Undo) -> None:
         if len(self._recalled) >= RECALLS:
@@ -441,6 +439,11 @@ class Conversations:
 def _always(origin: int) -> bool:
     del origin
     return True
+
+
+def _nowhere(op_id: OpId) -> Place | None:
+    del op_id
+    return None
 
 
 def _with_member(

@@ -53,7 +53,7 @@ def follow_recall(conversations: Conversations, txn: Txn, op: Op, body: BodyStru
     """Stop following a message that was recalled; its copies are recalled on their own."""
     del body
     known = _known(txn, conversations, op)
-    if known is not None and conversations.place(txn, OpId.unpack(op.target)) == known.root:
+    if known is not None and conversations.place(OpId.unpack(op.target)) == known.root:
         conversations.put_urgent(txn, known, None)
 
 
@@ -143,5 +143,5 @@ def _caught_up(urgent: Urgent, ops: Iterator[Op]) -> Urgent:
 
 
 def _known(txn: Txn, conversations: Conversations, op: Op) -> Urgent | None:
-    place = conversations.place(txn, OpId.unpack(op.target))
+    place = conversations.place(OpId.unpack(op.target))
     return None if place is None else conversations.urgent(place)

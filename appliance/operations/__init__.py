@@ -121,6 +121,7 @@ from appliance.operations.proof import (
     DeviceWiped,
     HoldPlaced,
     HoldReleased,
+    LogSettled,
     PolicySet,
     PrivilegedRead,
     ReplicaNamed,
@@ -144,6 +145,7 @@ from appliance.operations.sites import (
     SiteHeadquarters,
     SiteInvited,
     SiteJoined,
+    SiteMoved,
     SiteReprovisioned,
     SiteRevoked,
     Verdict,
@@ -207,6 +209,7 @@ class Kind(IntEnum):
     DESTRUCTION_RECEIPT = 119
     SITE_LOST = 120
     SCOPE_LEFT = 121
+    LOG_SETTLED = 122
     SITE_INVITED = 128
     SITE_JOINED = 129
     SITE_APPROVED = 130
@@ -217,6 +220,7 @@ class Kind(IntEnum):
     PERSON_HOME = 135
     VERDICT = 136
     CLOCK_FIX = 137
+    SITE_MOVED = 139
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +255,7 @@ def _message(body: type[BodyStruct]) -> Spec:
     return Spec(body, OpClass.MESSAGE, STANDARD)
 
 
-SPECS: dict[Kind, Spec] = {
+SPECS: dict[int, Spec] = {
     Kind.SITE_CREATED: _privileged(SiteCreated),
     Kind.SITE_SECRET: _control(SiteSecret, "slot"),
     Kind.PERSON_CREATED: _privileged(PersonCreated),
@@ -304,6 +308,7 @@ SPECS: dict[Kind, Spec] = {
     Kind.DESTRUCTION_RECEIPT: _privileged(DestructionReceipt, "receipt"),
     Kind.SITE_LOST: _privileged(SiteLost, "site"),
     Kind.SCOPE_LEFT: _audited(ScopeLeft),
+    Kind.LOG_SETTLED: _audited(LogSettled),
     Kind.SITE_INVITED: _privileged(SiteInvited, "site"),
     Kind.SITE_JOINED: _privileged(SiteJoined, "site"),
     Kind.SITE_APPROVED: _privileged(SiteApproved, "site"),
@@ -314,6 +319,7 @@ SPECS: dict[Kind, Spec] = {
     Kind.PERSON_HOME: _privileged(PersonHome),
     Kind.VERDICT: _audited(Verdict),
     Kind.CLOCK_FIX: _privileged(ClockFix, "fix"),
+    Kind.SITE_MOVED: _privileged(SiteMoved, "site"),
 }
 
 
@@ -376,6 +382,7 @@ __all__ = [
     "InviteCreated",
     "Kind",
     "LeaseGranted",
+    "LogSettled",
     "Mark",
     "Message",
     "PersonCreated",
@@ -408,6 +415,7 @@ __all__ = [
     "SiteInvited",
     "SiteJoined",
     "SiteLost",
+    "SiteMoved",
     "SiteReprovisioned",
     "SiteRevoked",
     "SiteSecret",

@@ -245,6 +245,26 @@ class ScopeLeft(BodyStruct, frozen=True):
     generation: int
 
 
+class LogSettled(BodyStruct, frozen=True):
+    """A branch has found that a log went on differently here and at headquarters.
+
+    ``node`` and ``incarnation`` name the log, ``common`` is the last operation that both have.
+    The two heads: sequence number and hash of the newest operation here, and at headquarters.
+    ``again`` operations of this branch were said again under its present incarnation, ``let_go``
+    of headquarters were given up, because headquarters has lost them.
+    """
+
+    node: bytes
+    incarnation: int
+    common: int
+    here: int
+    here_hash: bytes
+    there: int
+    there_hash: bytes
+    again: int
+    let_go: int
+
+
 class SiteLost(BodyStruct, frozen=True):
     """An officer attests that nothing is left of a revoked branch: no order waits for it."""
 

@@ -31,6 +31,14 @@ class SiteJoined(BodyStruct, frozen=True):
     ca: bytes = b""
 
 
+class SiteMoved(BodyStruct, frozen=True):
+    """A branch is reached elsewhere by now: ``address`` and ``ca`` as in ``SiteJoined``."""
+
+    site: int
+    address: str
+    ca: bytes
+
+
 class SiteApproved(BodyStruct, frozen=True):
     """An administrator has compared the fingerprint of this node's key, and lets it in."""
 

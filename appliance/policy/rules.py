@@ -12,7 +12,7 @@ trigger      what the age counts from: age, closed, case_closed, or never
 action       at the maximum: destroy, hide (versions stay), or review
 metadata     with the body goes the envelope (destroy), or it stays (keep)
 recall       what a recall leads to once the minimum has passed: hide or destroy
-offline      what a branch may do while cut off: escrow or wait
+offline      what a branch may do while cut off: escrow or wait (this release always waits)
 basis        the law or purpose it rests on, in words
 
 A rule that names no class matches the conversations of every class; the trail of privileged acts

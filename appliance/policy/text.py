@@ -20,7 +20,7 @@
     action = "destroy"              # at the maximum: destroy, hide or review
     metadata = "destroy"            # who, when and where: goes with the content, or keep
     recall = "hide"                 # once the minimum has passed: hide or destroy
-    offline = "wait"                # while a branch is cut off: wait or escrow
+    offline = "wait"                # while a branch is cut off: wait or escrow (not built yet)
     basis = "HIPAA 164.316"         # the law or purpose it rests on
 
 Durations are as in ``appliance.policy.durations``. The document names classes; their numbers are

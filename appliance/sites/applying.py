@@ -140,6 +140,8 @@ def _check_certificate(root: x509.Certificate, certificate: bytes, key: SigningK
 
 def own_addresses(listen: ListenSection, bound: tuple[str, ...]) -> tuple[str, ...]:
     """Return where branches reach this headquarters, as HOST:PORT: the names that clients use."""
+    if not listen.names:
+        return ()
     port = next((int(each.rpartition(":")[2]) for each in bound), listen.port)
     return tuple(Server(name, port).authority for name in listen.names[:ADDRESSES])
 

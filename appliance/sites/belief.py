@@ -2,15 +2,24 @@
 
 A branch that was taken over can sign anything with its own key. It must not be able to speak for
 people of other sites, to change who they are, to be heard in conversations in which nobody of its
-own is, or to put an operation where none of its kind belongs.
+own is, to hand over duties of others, to name officers, or to put an operation where none of its
+kind belongs.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from appliance.directory.roles import EXCLUSIVE
 from appliance.messaging.membership import GONE, MEMBER, OWNER
-from appliance.operations import SPECS, BodyStruct, ConversationMember, Kind
+from appliance.operations import (
+    SPECS,
+    BodyStruct,
+    ConversationMember,
+    Kind,
+    PersonHome,
+    PersonRoles,
+)
 from appliance.sites.scope import Scope
 from store.engine.contract import Reader
 from store.ids import ID_BYTES, Stream, StreamKind
@@ -18,6 +27,7 @@ from store.tables import REGISTER
 
 if TYPE_CHECKING:
     from appliance.core import Core
+    from appliance.directory.model import Person
 
 _ROLES: Final = frozenset((GONE, MEMBER, OWNER))
 
@@ -35,6 +45,8 @@ def is_well_formed(kind: int, stream: Stream, body: BodyStruct) -> bool:
         if first <= kind <= last and stream.kind is not wanted:
             return False
     if isinstance(body, ConversationMember) and body.role not in _ROLES:
+        return False
+    if isinstance(body, PersonHome) and body.past:
         return False
     spec = SPECS[Kind(kind)]
     item = getattr(body, spec.item, 0) if spec.item not in ("", "actor") else 0
@@ -55,7 +67,24 @@ def may_change(core: Core, reader: Reader, node: bytes, stream: Stream) -> bool:
         scope = Scope(node, core.conversations, core.sites.node_of_person)
         # Of one that the branch has begun, its own people may come last.
         return known.created.id.node == node or bool(scope.until(known))
+    if stream.kind is StreamKind.DUTY:
+        duty = core.conversations.duty(stream.id)
+        return duty is None or not duty.holder or core.sites.node_of_person(duty.holder) == node
     return True
+
+
+def may_move(core: Core, node: bytes, person: bytes, body: PersonHome) -> bool:
+    """Tell whether a branch may say where somebody is at home: there, of whom it has just made."""
+    known = core.directory.person(person)
+    return body.node == node and (known is None or not known.home)
+
+
+def believed_roles(known: Person | None, told: PersonRoles) -> PersonRoles:
+    """Return the roles that a branch may give: no office that headquarters has not given."""
+    given = frozenset() if known is None else known.roles
+    roles = frozenset(told.roles)
+    kept = roles - (EXCLUSIVE - given)
+    return told if kept == roles else PersonRoles(tuple(sorted(kept)))
 
 
 def _is_of(core: Core, reader: Reader, node: bytes, stream: Stream) -> bool:

@@ -84,6 +84,24 @@ class AdoptHeadquarters(Command, frozen=True):
     tenant_secret: bytes
 
 
+class MoveSite(Command, frozen=True):
+    """At headquarters: a branch says that its people reach it elsewhere by now."""
+
+    node: bytes
+    address: str
+    ca: bytes
+
+
+class MeetHeadquarters(Command, frozen=True):
+    """At a branch: headquarters is reached here (HOST:PORT) as well.
+
+    ``is_first``: these are tried before those known, as somebody says who knows better.
+    """
+
+    addresses: tuple[str, ...]
+    is_first: bool = False
+
+
 class GrantLease(Command, frozen=True):
     """At a branch: headquarters has granted the lease that was asked for."""
 

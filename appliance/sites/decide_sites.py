@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
+import msgspec
+
 from appliance.context import Context, refuse
 from appliance.directory import rights
 from appliance.directory.commands import Command, Done
@@ -23,6 +25,7 @@ from appliance.operations import (
     SiteHeadquarters,
     SiteInvited,
     SiteJoined,
+    SiteMoved,
     SiteReprovisioned,
     SiteRevoked,
     SiteSecret,
@@ -35,6 +38,8 @@ from appliance.sites.commands import (
     Invited,
     InviteSite,
     JoinSite,
+    MeetHeadquarters,
+    MoveSite,
     Reprovisioned,
     ReprovisionSite,
     RevokeSite,
@@ -118,7 +123,7 @@ def reprovision(ctx: Context, command: ReprovisionSite) -> Reprovisioned:
 def _signed(ctx: Context, command: Command, role: str) -> None:
     """Let pass who has the role and signed this very command, at headquarters."""
     person = rights.acting(ctx)
-    if role not in person.roles:
+    if role not in ctx.sites.offices(person):
         raise refuse("permission.denied")
     rights.check_signature(ctx, person, NAMES[type(command)], command)
     if ctx.sites.is_branch:
@@ -220,6 +225,41 @@ def adopt(ctx: Context, command: AdoptHeadquarters) -> Done:
     return Done()
 
 
+def move(ctx: Context, command: MoveSite) -> Done:
+    """Note where a branch that is let in is reached; code: site.unknown."""
+    _by_the_site(ctx)
+    branch = ctx.sites.branch_of(command.node)
+    if branch is None or not branch.is_approved:
+        raise refuse("site.unknown")
+    if (branch.address, branch.ca) != (command.address, command.ca):
+        _append(ctx, Kind.SITE_MOVED, SiteMoved(branch.site, command.address, command.ca))
+    return Done()
+
+
+def meet(ctx: Context, command: MeetHeadquarters) -> Done:
+    """Try headquarters at these addresses too; code: site.not_branch.
+
+    What headquarters tells of itself comes after what worked until now: from here it may look
+    different. Of what was known before the first go when there are too many.
+    """
+    _by_the_site(ctx)
+    present = ctx.sites.headquarters
+    if present is None:
+        raise refuse("site.not_branch")
+    told, known = command.addresses, present.addresses
+    if command.is_first:
+        merged = tuple(dict.fromkeys((*told, *known)))[: limits.ADDRESSES]
+    else:
+        kept = [each for each in known if each not in told]
+        too_many = max(0, len(kept) + len(told) - limits.ADDRESSES)
+        gone = kept[:too_many]
+        merged = tuple(each for each in dict.fromkeys((*known, *told)) if each not in gone)
+    if merged != present.addresses:
+        body = msgspec.structs.replace(present, addresses=merged)
+        _append(ctx, Kind.SITE_HEADQUARTERS, body)
+    return Done()
+
+
 def _by_the_site(ctx: Context) -> None:
     if not ctx.actor.is_site:
         raise refuse("permission.denied")
@@ -236,5 +276,7 @@ DECISIONS: Final[dict[type, Callable[[Context, Any], Any]]] = {
     ReprovisionSite: reprovision,
     JoinSite: join,
     AdoptHeadquarters: adopt,
+    MoveSite: move,
+    MeetHeadquarters: meet,
 }
 """What ``appliance.core`` dispatches on."""

@@ -15,14 +15,16 @@ from appliance.operations import (
     DestructionReceipt,
     HoldPlaced,
     Kind,
+    PersonHome,
     PersonProfile,
+    PersonRoles,
     Verdict,
 )
 from appliance.sites import belief, merge
 from appliance.sites.merge import Side
 from appliance.sites.reach import may_come_from_branch
 from store.envelope import Envelope
-from store.ids import SITE_STREAM, OpId, Origin
+from store.ids import SITE_STREAM, OpId, Origin, Stream
 from store.oplog import Op
 from store.shipping import Shipment
 from sync.errors import RejectedError
@@ -73,6 +75,20 @@ class FromBranch(Intake):
         verdict = Verdict(op.id.pack(), "corrected", "person.exists")
         self.ctx.append(Kind.VERDICT, verdict, stream=SITE_STREAM)
 
+    def correct(self, op: Op, body: BodyStruct) -> None:
+        """Tell every site which roles somebody has of whom the branch says too much."""
+        if not isinstance(body, PersonRoles) or not self._is_of_the_branch(op):
+            return
+        known = self.core.directory.person(op.stream.id)
+        believed = belief.believed_roles(known, body)
+        if known is not None and believed != body:
+            self.ctx.append(Kind.PERSON_ROLES, believed, stream=op.stream)
+            verdict = Verdict(op.id.pack(), "corrected", "site.not_headquarters")
+            self.ctx.append(Kind.VERDICT, verdict, stream=SITE_STREAM)
+
+    def _is_of_the_branch(self, op: Op) -> bool:
+        return belief.may_change(self.core, self.ctx.txn, self.node, op.stream)
+
     def confirm(self, run: Own) -> None:
         """Refuse: only headquarters tells of an order of arrival."""
         raise RejectedError("a branch knows no order of arrival")
@@ -103,7 +119,7 @@ class FromBranch(Intake):
             return False
         if not belief.is_well_formed(envelope.kind, shipment.stream, body):
             return True
-        if self._is_of_anothers_numbers(body):
+        if self._is_of_anothers_numbers(body) or self._says_too_much(shipment.stream, body):
             return True
         if envelope.kind in merge.CREDENTIALS:
             person = self.core.directory.person(shipment.stream.id)
@@ -113,6 +129,15 @@ class FromBranch(Intake):
         if holder is None or holder.pos <= envelope.seen or holder.id.node == self.node:
             return False
         return merge.beats(self._side(holder), Side(envelope.kind, body, is_headquarters=False))
+
+    def _says_too_much(self, stream: Stream, body: BodyStruct) -> bool:
+        """Tell whether it would give an office, or move somebody: that is headquarters' to say."""
+        known = self.core.directory.person(stream.id)
+        if isinstance(body, PersonRoles):
+            return belief.believed_roles(known, body) != body
+        if isinstance(body, PersonHome):
+            return not belief.may_move(self.core, self.node, stream.id, body)
+        return False
 
     def _is_of_anothers_numbers(self, body: BodyStruct) -> bool:
         """Tell whether it would change a hold, or be a receipt, of another site."""

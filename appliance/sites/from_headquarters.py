@@ -11,11 +11,12 @@ from appliance.operations import (
     ConversationMember,
     PersonHome,
 )
-from appliance.sites import history, merge, pending
+from appliance.sites import history, merge, pending, upstream
 from appliance.sites.link_commands import (
     Taken,
 )
 from appliance.sites.merge import Side
+from store import shipping
 from store.envelope import Envelope
 from store.ids import Origin
 from store.oplog import Op
@@ -47,6 +48,16 @@ class FromHeadquarters(Intake):
         key = headquarters.public_key if headquarters is not None and is_theirs else UNKNOWN_KEY
         return self.core.log.add_origin(self.ctx.txn, origin, key, is_whole=False)
 
+    def take(self) -> Taken:
+        """Apply what is new in the piece, move the cursor, and note how far it goes."""
+        taken = super().take()
+        if self.piece.entries:
+            last = self.piece.entries[-1]
+            origin = self.piece.origins[last.origin]
+            digest = shipping.bones(origin, last.shipment)[1]
+            upstream.note_newest(self.ctx.txn, last.number, digest)
+        return taken
+
     def take_history(self) -> Taken:
         """Apply operations from before their conversation came into scope."""
         for entry in self.piece.entries:
@@ -77,6 +88,9 @@ class FromHeadquarters(Intake):
             return True
         return False
 
+    def correct(self, op: Op, body: BodyStruct) -> None:
+        """Say nothing: headquarters has decided."""
+
     def confirm(self, run: Own) -> None:
         """Note that headquarters has ordered own operations."""
         pending.confirm(self.ctx.txn, self.core.log, run)
@@ -91,6 +105,8 @@ class FromHeadquarters(Intake):
         holder = self._holder(envelope, shipment.stream, body)
         if holder is None or not pending.is_pending(self.ctx.txn, self.core.log, holder):
             return False
+        if origin.node == self.core.log.node:  # of an earlier incarnation, so before it
+            return True
         is_headquarters = origin.node == self.core.sites.headquarters_node
         arriving = Side(envelope.kind, body, is_headquarters)
         return not merge.beats(arriving, self._side(holder))

@@ -83,7 +83,7 @@ class Intake(ABC):
             origin = self.piece.origins[entry.origin]
         except IndexError:
             raise RejectedError("an operation of an origin that is not named") from None
-        number = self.origin_number(origin)
+        number = self.core.log.number_at(self.origin_number(origin), entry.shipment.seq)
         is_earlier = self.core.log.is_own(number)
         if is_earlier and self.piece.lane is Lane.CONTROL:  # of an earlier incarnation
             pending.confirm_upto(self.ctx.txn, number, entry.shipment.seq)
@@ -106,6 +106,8 @@ class Intake(ABC):
             op = log(body, is_void=is_void)
             if isinstance(op, Op):
                 self._have_effect(op, None if is_void else body, entry.number)
+                if is_void and body is not None:
+                    self.correct(op, body)
         except Exception as error:
             if isinstance(error, StoreError) and not isinstance(error, _OF_THE_OPERATION):
                 raise
@@ -246,6 +248,10 @@ class Intake(ABC):
     @abstractmethod
     def follow_up(self, op: Op, body: BodyStruct, number: int) -> None:
         """Do what follows from an operation that has had its effect; ``number`` is its place."""
+
+    @abstractmethod
+    def correct(self, op: Op, body: BodyStruct) -> None:
+        """Say what holds instead of an operation that has no effect, where that has to be said."""
 
     @abstractmethod
     def is_void(

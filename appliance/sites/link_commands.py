@@ -22,6 +22,11 @@ class TakePiece:
 
 
 @dataclass(frozen=True, slots=True)
+class TakeControl(TakePiece):
+    """At a branch: what headquarters says of holds, orders and people, also on a full disk."""
+
+
+@dataclass(frozen=True, slots=True)
 class NoteHistory:
     """The history of a conversation has come, back to headquarters' position ``before``."""
 
@@ -32,10 +37,14 @@ class NoteHistory:
 
 @dataclass(frozen=True, slots=True)
 class TakeIncarnation:
-    """Headquarters knows more, or other, of this incarnation: go on under a new one."""
+    """Another site knows more, or other, of this incarnation: go on under a new one.
+
+    ``forgotten`` is an incarnation of this site that only the other site knows; 0 for none.
+    """
 
     instead_of: int
     reason: str
+    forgotten: int = 0
 
 
 @dataclass(frozen=True, slots=True)

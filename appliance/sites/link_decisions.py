@@ -6,11 +6,20 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from appliance.context import Context, refuse
-from appliance.sites import history, upstream
-from appliance.sites.link_commands import NoteHistory, TakeIncarnation, Taken, TakePiece
+from appliance.sites import history
+from appliance.sites.link_commands import (
+    NoteHistory,
+    TakeControl,
+    TakeIncarnation,
+    Taken,
+    TakePiece,
+)
+from appliance.sites.settling import begin_to_follow
 from store import cursors
-from store.errors import FormatError, IntegrityError
-from sync.errors import RejectedError
+from store.attestation import Prefix
+from store.errors import EquivocationError, FormatError, IntegrityError
+from store.ids import Origin
+from sync.errors import ForkedError, RejectedError
 from sync.pieces import Lane
 
 if TYPE_CHECKING:
@@ -33,7 +42,7 @@ def take(core: Core, ctx: Context, command: TakePiece) -> Taken:
         if core.sites.is_branch:
             if command.node != core.sites.headquarters_node:
                 raise refuse("site.unknown")
-            upstream.follow(ctx.txn, command.numbered_by)
+            begin_to_follow(core, ctx, command.numbered_by)
             from_headquarters = FromHeadquarters(core, ctx, piece)
             if piece.lane is Lane.HISTORY:
                 return from_headquarters.take_history()
@@ -49,8 +58,19 @@ def take(core: Core, ctx: Context, command: TakePiece) -> Taken:
         if command.numbered_by.node != command.node:
             raise RejectedError("a branch tells of itself alone")
         return FromBranch(core, ctx, piece, command.numbered_by).take()
+    except EquivocationError as error:
+        if core.sites.is_branch:
+            raise RejectedError("an operation that does not hold") from error
+        raise _forked(core, ctx, command.numbered_by) from error
     except (FormatError, IntegrityError) as error:
         raise RejectedError("an operation that does not hold") from error
+
+
+def _forked(core: Core, ctx: Context, branch: Origin) -> ForkedError:
+    """Return what tells a branch that its log goes on differently here: it was set back."""
+    number = core.log.number_of(branch)
+    end = core.log.prefix(ctx.txn, number) if number is not None else Prefix(0, b"")
+    return ForkedError(branch.incarnation, end.seq, end.chain)
 
 
 def note_history(core: Core, ctx: Context, command: NoteHistory) -> None:
@@ -67,12 +87,15 @@ def take_incarnation(core: Core, ctx: Context, command: TakeIncarnation) -> None
     if not ctx.actor.is_site:
         raise refuse("permission.denied")
     if core.log.own.incarnation == command.instead_of:
+        if command.forgotten:
+            core.log.note_lost(ctx.txn, command.forgotten)
         core.log.renew(ctx.txn)
         core.succeed(ctx.txn, command.reason, ctx.now)
 
 
 DECISIONS: Final[dict[type, Callable[[Any, Context, Any], Any]]] = {
     TakePiece: take,
+    TakeControl: take,
     NoteHistory: note_history,
     TakeIncarnation: take_incarnation,
 }

@@ -14,15 +14,17 @@ from typing import Any, Final
 
 from appliance.context import SITE, Actor
 from appliance.core import Core
-from appliance.sites import pending, proofs
+from appliance.sites import lineage, pending, proofs
 from appliance.sites.audience import Audience
 from appliance.sites.backlog import Backlog
+from appliance.sites.comparing import Comparing
 from appliance.sites.link_commands import NoteHistory, TakeIncarnation
 from appliance.sites.peers import NotePeer
 from appliance.sites.replica import NOTHING_MORE, BranchReplica, HeadquartersReplica
 from appliance.sites.turn import AgainError, Turn
+from store.arrivals import NO_CHAIN
 from store.engine.contract import Engine
-from store.errors import LimitError, StoreError
+from store.errors import EquivocationError, LimitError, StoreError
 from store.ids import Origin, Stream
 from store.ports import Clock, Entropy
 from store.segments import Statement, split_row
@@ -75,6 +77,7 @@ class Links:
         execute: decides and commits a command.
         software: this program and its version.
         changed: told whenever a link came up or ended.
+        reopen: told when the site has to be opened again, with its views written anew.
     """
 
     def __init__(
@@ -88,6 +91,7 @@ class Links:
         spawn: Callable[[Callable[[], Awaitable[None]]], None],
         software: str = "",
         changed: Callable[[], None] = lambda: None,
+        reopen: Callable[[], None] = lambda: None,
     ) -> None:
         self._core = core
         self._engine = engine
@@ -95,10 +99,13 @@ class Links:
         self._execute = execute
         self._spawn = spawn
         self._changed = changed
+        self._reopen = reopen
         self.notes: dict[str, Note] = {}
         """What takes the notes of each kind."""
         self.states: dict[bytes, LinkState] = {}
         """Node -> how its link is."""
+        self.greetings: list[Callable[[bytes], None]] = []
+        """Called with a peer's node whenever its link came up."""
         self.peers: dict[bytes, Standing] = {}
         """Node -> where it stands, as far as it has told and acknowledged since the start."""
         self.site = driver.Site(
@@ -121,10 +128,14 @@ class Links:
         self._acknowledged: dict[Lane, int] = {}
         """At a branch: lane -> what headquarters has of the incarnation that is sent."""
         self._turn = Turn()
+        self._has_succeeded = False
         self._unproven: dict[int, int] = {}
         """At a branch: incarnation -> from where on headquarters has asked for segments."""
         self.notes[proofs.WANTED] = self._segments_wanted
         self.notes[proofs.TOLD] = self._segments_told
+        self._comparing = Comparing(core, engine, execute, self._ask_headquarters)
+        self.notes[lineage.WANTED] = self._lineage_wanted
+        self.notes[lineage.TOLD] = self._lineage_told
 
     def changed(self) -> None:
         """Something was committed that other sites may have to hear of."""
@@ -274,6 +285,8 @@ class Links:
         if self._core.sites.is_branch:
             self._upstream = link
             self._questions.clear()
+            if self._is_compared_first(link, up.peer):
+                return
             log = self._core.log
             of_turn = up.peer.cursors if up.peer.peer == self._turn.origin(log) else Cursors()
             self._acknowledged = dict(zip(NUMBERED, of_turn, strict=True))
@@ -286,6 +299,8 @@ class Links:
             self._ask()
         else:
             self._want_segments(up.peer.origin)
+        for greet in self.greetings:
+            greet(node)
         self._changed()
 
     def _missed(self, error: LinkError) -> None:
@@ -318,16 +333,64 @@ class Links:
             link.stop(AgainError())
 
     def take_incarnation(self, error: FencedError | ForkedError) -> None:
-        """Go on under a new incarnation, when it is this site that went back or was copied."""
-        own = self._core.log.own
-        if not self._core.sites.is_branch or error.incarnation != own.incarnation:
+        """Go on under a new incarnation, when it is this site that went back or was copied.
+
+        Headquarters cannot go back while it runs: it heeds a branch that says so once only.
+        """
+        own, is_branch = self._core.log.own, self._core.sites.is_branch
+        if error.incarnation != own.incarnation or (self._has_succeeded and not is_branch):
             return
+        self._has_succeeded = True
 
         async def take() -> None:
-            await self._execute(SITE, TakeIncarnation(own.incarnation, error.code))
+            forgotten = getattr(error, "forgotten", 0)
+            await self._execute(SITE, TakeIncarnation(own.incarnation, error.code, forgotten))
             self._turn.number, self._backlog = 0, None
+            if not is_branch:
+                self.reception.stop(AgainError())
 
         self._spawn(take)
+
+    # --- comparing --------------------------------------------------------------------------------
+
+    def _is_compared_first(self, link: Driver, peer: Standing) -> bool:
+        """Begin to compare logs at a branch, where any are suspect; tell whether that is so."""
+        if self._comparing.is_new(peer.origin):
+
+            async def follow() -> None:
+                await self._comparing.follow(peer.origin)
+                link.stop(AgainError())
+
+            self._spawn(follow)
+            return True
+        return self._comparing.begin(peer.peer)
+
+    def _ask_headquarters(self, kind: str, body: bytes) -> None:
+        self.note(self._core.sites.headquarters_node, kind, body)
+
+    def _lineage_wanted(self, node: bytes, body: bytes) -> None:
+        if self._core.sites.is_branch:
+            return
+        with self._engine.snapshot() as reader:
+            told = lineage.answer(self._core, reader, node, body)
+        self.note(node, lineage.TOLD, told.pack())
+
+    def _lineage_told(self, node: bytes, body: bytes) -> None:
+        link = self._upstream
+        if node != self._core.sites.headquarters_node or link is None:
+            return
+        command = self._comparing.told(body)
+        if command is None:
+            return
+
+        async def settle() -> None:
+            settled = await self._comparing.settle(command)
+            if settled.must_reopen:
+                self._reopen()
+            elif settled.is_over:
+                link.stop(AgainError())
+
+        self._spawn(settle)
 
     # --- proofs -----------------------------------------------------------------------------------
 
@@ -368,7 +431,10 @@ class Links:
         async def take() -> None:
             proven = await self._execute(SITE, command)
             link = self.reception.links.get(node)
-            if proven.contradiction and link is not None:
+            if proven.contradiction == EquivocationError.code and link is not None:
+                first = Statement.unpack(split_row(command.rows[0])[0])
+                link.stop(ForkedError(first.origin.incarnation, first.first, NO_CHAIN))
+            elif proven.contradiction and link is not None:
                 link.stop(RejectedError(proven.contradiction))
             elif proven.stored:
                 newest = Statement.unpack(split_row(command.rows[-1])[0])

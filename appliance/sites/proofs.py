@@ -85,7 +85,12 @@ def read_wanted(body: bytes) -> dict[int, int]:
 
 
 def following(core: Core, reader: Reader, number: int, first: int, last: int) -> Iterator[bytes]:
-    """Yield rows of closed segments of an own origin from ``first`` on, none beyond ``last``."""
+    """Yield rows of closed segments of an own origin from ``first`` on, none beyond ``last``.
+
+    None at all of one that goes on differently at headquarters: nothing there is its continuation.
+    """
+    if core.log.has_rest(number):
+        return
     span = SEGMENT.key(number, first), SEGMENT.span(number)[1]
     for _key, row in reader.range(*span, limit=SEGMENTS_IN_NOTE):
         if Statement.unpack(segments.split_row(row)[0]).end - 1 > last:

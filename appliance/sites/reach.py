@@ -44,6 +44,7 @@ _SITE: Final = (
     Kind.SITE_INVITED,
     Kind.SITE_JOINED,
     Kind.SITE_APPROVED,
+    Kind.SITE_MOVED,
     Kind.SITE_REVOKED,
     Kind.SITE_REPROVISIONED,
     Kind.SITE_HEADQUARTERS,
@@ -62,6 +63,7 @@ _KEPT: Final = (
     Kind.SITE_SUCCEEDS,
     Kind.SITE_DECOMMISSIONED,
     Kind.SCOPE_LEFT,
+    Kind.LOG_SETTLED,
 )
 
 _HOME: Final = (

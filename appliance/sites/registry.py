@@ -12,6 +12,7 @@ revoked, and comes back under another number, where it may have the old name.
     JOINED     invited again (new token)    INVITED
     JOINED     approved, of the same node   APPROVED
     any        revoked                      REVOKED
+    any        moved (other address)        as it was
 
 What else is decided never comes to the log; if the log says it, it changes nothing.
 """
@@ -25,6 +26,7 @@ from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from appliance.directory.roles import EXCLUSIVE
 from appliance.operations import (
     BodyStruct,
     ClockFix,
@@ -34,6 +36,7 @@ from appliance.operations import (
     SiteHeadquarters,
     SiteInvited,
     SiteJoined,
+    SiteMoved,
     SiteReprovisioned,
     SiteRevoked,
 )
@@ -166,6 +169,14 @@ class Sites:
         """Tell whether a person may sign in at this site; at headquarters everybody may."""
         return not self.is_branch or self.is_home(person)
 
+    def offices(self, person: Person) -> frozenset[str]:
+        """Return the roles that somebody may act in at this site.
+
+        Offices count only where their holder is at home: a branch that was taken over has its
+        people's credentials, and must not decide at headquarters with them.
+        """
+        return person.roles if self.is_home(person.id) else person.roles - EXCLUSIVE
+
     def branch_of(self, node: bytes) -> Branch | None:
         """Return the branch with this NodeId, whatever its state."""
         return self.branches.get(self._by_node.get(node, 0))
@@ -265,6 +276,11 @@ class Sites:
         if known is not None and known.state is State.JOINED and known.node == body.node:
             self._put(replace(known, state=State.APPROVED, approved_ms=op.received_ms), undo)
 
+    def _moved(self, _op: Op, body: SiteMoved, undo: Undo | None) -> None:
+        known = self.branches.get(body.site)
+        if known is not None:
+            self._put(replace(known, address=body.address, ca=body.ca), undo)
+
     def _revoked(self, op: Op, body: SiteRevoked, undo: Undo | None) -> None:
         known = self.branches.get(body.site)
         if known is not None:
@@ -290,6 +306,7 @@ _FOLDS: Final[Mapping[int, Callable[[Sites, Op, Any, Undo | None], None]]] = {
     Kind.SITE_INVITED: Sites._invited,
     Kind.SITE_JOINED: Sites._joined,
     Kind.SITE_APPROVED: Sites._approved,
+    Kind.SITE_MOVED: Sites._moved,
     Kind.SITE_REVOKED: Sites._revoked,
     Kind.SITE_REPROVISIONED: Sites._reprovisioned,
     Kind.SITE_HEADQUARTERS: Sites._headquarters,

@@ -14,6 +14,7 @@ from appliance.sites.limits import PARCEL_HISTORY
 from appliance.sites.parcel_file import ParcelFile
 from appliance.sites.peers import NOBODY, Peer
 from appliance.sites.replica import BranchReplica, HeadquartersReplica
+from appliance.sites.suspects import suspects
 from appliance.sites.turn import Turn, turns
 from store.engine.contract import Engine
 from store.errors import FormatError
@@ -86,10 +87,13 @@ class Sender:
         ``live`` is where the site stood on the link, if it was linked since the start.
 
         Raises ``Refusal``: "site.unknown" for a site that is not let in, "site.parcel_exists",
-        "site.parcel_file"; ``ForkedError`` when the sites' logs contradict each other.
+        "site.parcel_file", "site.parcel_unsettled" at a branch whose logs are to be compared
+        first; ``ForkedError`` when the sites' logs contradict each other.
         """
         public_key = self._public_key(node)
         with self._engine.snapshot() as reader:
+            if suspects(reader):
+                raise Refusal("site.parcel_unsettled")
             peer = peers.get(reader, node)
         known = NOBODY if is_all else (live or peer.standing)
         file = await self._blocking(ParcelFile, path, node, public_key)

@@ -21,6 +21,7 @@ from appliance.sites.limits import PARCEL_CHAPTERS, PARCEL_NOTES
 from appliance.sites.link_commands import NoteHistory, TakePiece
 from appliance.sites.parcel_file import OpenedFile, is_signed
 from appliance.sites.peers import NotePeer, Peer
+from appliance.sites.suspects import suspects
 from store import cursors
 from store.engine.contract import Engine, Reader
 from store.errors import FormatError
@@ -88,9 +89,9 @@ class Taker:
 
         Raises ``Refusal`` before anything has changed: "site.parcel_file", "site.parcel" for what
         is damaged, cut short or no parcel, "site.parcel_addressee", "site.parcel_sender",
-        "site.revoked", "site.parcel_old" and "site.parcel_gap"; ``FencedError`` and
-        ``ForkedError`` when this site was set back or copied. "link.rejected" says that the
-        sender's program is faulty: what came before that was applied.
+        "site.revoked", "site.parcel_old", "site.parcel_unsettled" and "site.parcel_gap";
+        ``FencedError`` and ``ForkedError`` when this site was set back or copied. "link.rejected"
+        says that the sender's program is faulty: what came before that was applied.
         """
         seed = self._core.secrets[SecretSlot.SIGNING_SEED]
         file = await self._blocking(OpenedFile, path, self._core.log.node, seed)
@@ -164,6 +165,8 @@ class Taker:
         is_for_another = bool(standing.peer.node) and standing.peer != log.own
         if is_for_another or upstream.is_past(reader, standing.origin):
             raise Refusal("site.parcel_old")
+        if suspects(reader) or upstream.followed(reader) not in (None, standing.origin):
+            raise Refusal("site.parcel_unsettled")
 
     def _cursor(self, reader: Reader, origin: Origin, lane: Lane) -> int:
         """Return how far a lane of an origin has been applied here."""

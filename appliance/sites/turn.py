@@ -53,7 +53,7 @@ class Turn:
             raise AgainError
 
     def finish(self, log: OpLog) -> None:
-        """Go on with the next incarnation."""
+        """Go on with the next incarnation; what was settled otherwise is not sent."""
         later = [number for number in _own(log) if number > self.of(log)]
         self.number = min(later, default=self.of(log))
 
@@ -64,8 +64,10 @@ def _due(log: OpLog, reader: Reader, peer: Standing) -> int:
     if not peer.peer.node:
         return own[0]
     held = log.number_of(peer.peer)
-    if held not in own:  # an incarnation that was forgotten here: all before it is there
+    if held is None or not log.is_own(held):  # forgotten here: all before it is there
         return own[-1]
+    if held not in own:
+        return min(number for number in own if number > held)
     last = log.prefix(reader, held).seq
     is_whole = max(peer.cursors) <= last and not _contradicts(log, reader, held, peer)
     if held == log.head.origin or (is_whole and min(peer.cursors) < last):
@@ -91,4 +93,6 @@ def _contradicts(log: OpLog, reader: Reader, number: int, peer: Standing) -> boo
 
 
 def _own(log: OpLog) -> list[int]:
-    return sorted(number for number, row in log.origins.items() if row.is_own)
+    """Return the incarnations that are to be sent, the present one last."""
+    origins = log.origins.items()
+    return sorted(number for number, row in origins if row.is_own and not log.has_rest(number))

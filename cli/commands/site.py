@@ -249,6 +249,28 @@ def reprovision(data: Path | None, who: Person, name: str, reason: str, as_json:
     say(f"To be invited again: {', '.join(logins) or 'nobody'}.")
 
 
+@subcommand(site, "address", example="strongroom site address hq.hospital.example:8443")
+@click.argument("addresses", metavar="HOST:PORT...", nargs=-1, required=True)
+def address(data: Path | None, addresses: tuple[str, ...], as_json: bool) -> None:
+    """At a branch: say where headquarters is reached by now, also when no line comes up any more.
+
+    These are tried first, those known before after them. It is as safe as joining was: whoever
+    answers there has to prove to be headquarters. While the line is up, each side tells the other
+    of its new addresses by itself.
+    """
+    from transports.wire.links import LinkError, parse_server
+
+    for each in addresses:
+        try:
+            parse_server(each)
+        except LinkError as error:
+            raise click.BadParameter(str(error), param_hint="HOST:PORT") from None
+    with AdminSocket(data_directory(data)) as server:
+        answer = server.ask("site.address", {"addresses": list(addresses)})
+    text = f"Headquarters is tried at {', '.join(answer['addresses'])}."
+    _done("site.address", answer, text, as_json=as_json)
+
+
 @subcommand(
     site,
     "export",

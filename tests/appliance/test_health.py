@@ -9,7 +9,8 @@ import trio
 import trio.testing
 
 from appliance.findings import Finding, Severity
-from appliance.health import PROBE_SECONDS, STALE_SECONDS, STUCK_SECONDS, Health
+from appliance.health import STALE_SECONDS, STUCK_SECONDS, Health
+from appliance.pace import PROBE_SECONDS
 from store.engine.memory import MemoryEngine
 from store.errors import EngineFullError
 from tests.appliance.simulation import World, found, running

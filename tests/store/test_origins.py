@@ -18,15 +18,21 @@ ROWS = st.builds(
     st.binary(min_size=32, max_size=32),
     is_own=st.booleans(),
     is_partial=st.booleans(),
+    after=st.none(),
 ).filter(lambda row: not (row.is_own and row.is_partial))
+RESTS = st.builds(
+    lambda row, after: row._replace(is_own=False, is_partial=True, after=after),
+    ROWS,
+    st.integers(0, (1 << 63) - 1),
+)
 
 
-@given(ROWS)
+@given(ROWS | RESTS)
 def test_rows_come_back(row: OriginRow) -> None:
     assert OriginRow.unpack(row.pack()) == row
 
 
-@given(ROWS)
+@given(ROWS | RESTS)
 def test_other_versions_flags_and_lengths_are_refused(row: OriginRow) -> None:
     data = row.pack()
     for wrong in (b"\x02" + data[1:], data[:1] + b"\x03" + data[2:], data[:-1], data + b"\0", b""):

@@ -143,6 +143,12 @@ def test_a_branch_serves_and_tells_how_it_stands(
         shown = headquarters.json("site", "show", "west")
         assert shown["linked"]
         assert shown["lease_granted_at"] > 0
+        told = branch.run("site", "address", "127.0.0.1:1")
+        assert told == f"Headquarters is tried at 127.0.0.1:1, {found['addresses'][0]}.\n"
+        finish(server)
+        server = branch.strongroom.start("serve", "--data", str(branch.data))
+        branch.run("wait", "ready", "--timeout", "40")
+        branch.until(line="reachable")  # the first address is dead, the second is not
         headquarters.ok("site", "revoke", "west", *REASON, "--as", "grace")
         cut = branch.until(line="unreachable")
         assert (cut["lease"], cut["role"]) == ("fresh", "branch")

@@ -159,6 +159,11 @@ CATALOGUE: dict[str, Entry] = {
         "This file was made before one of the two sites was restored.",
         "该文件生成于其中一个站点恢复之前。",
     ),
+    "site.parcel_unsettled": Entry(
+        False,
+        "After a restore the line must come up once before files are carried again.",
+        "站点恢复后，须先连通一次线路，才能再用文件传送。",
+    ),
     "site.parcel_gap": Entry(
         False,
         "What belongs before this file is missing here.",
@@ -168,6 +173,7 @@ CATALOGUE: dict[str, Entry] = {
     "site.parcel_file": Entry(
         False, "This file cannot be read or written.", "无法读取或写入该文件。"
     ),
+    "site.not_branch": Entry(False, "This site is no branch.", "本站点不是分支站点。"),
     "site.not_headquarters": Entry(False, "Only headquarters decides this.", "仅总部可决定此事。"),
     "device.limit": Entry(False, "Revoke a device first.", "设备过多，请先吊销一台。"),
     "device.unknown": Entry(False, "There is no such device.", "没有该设备。"),

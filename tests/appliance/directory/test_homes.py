@@ -111,8 +111,10 @@ def test_only_an_administrator_moves_people(town: Town) -> None:
 
 def test_only_headquarters_moves_people(town: Town) -> None:
     town.become_branch()
+    town.add("gwen", "administrator")
     for command in (SetHome("bob"), CreatePerson("carol", "Carol", site="south")):
-        assert denied(town, "grace", command) == "site.not_headquarters"
+        assert denied(town, "grace", command) == "permission.denied", "not at home here"
+        assert denied(town, "gwen", command) == "site.not_headquarters"
 
 
 def test_an_administrator_at_a_branch_does_not_count_as_the_one_who_must_stay(town: Town) -> None:

@@ -12,7 +12,7 @@ from appliance.disposal import planner
 from appliance.disposal.decide_slices import EXPIRY, RECALL
 from appliance.disposal.limits import PATIENCE, SLICE_RECORDS
 from appliance.disposal.runs import Progress, Runner
-from appliance.disposal.service import TICK_SECONDS
+from appliance.pace import TICK_SECONDS
 from store.ids import OpId
 from tests.appliance.disposal.harness import Hospital
 

@@ -7,8 +7,9 @@ seed gives the same run, so a failure is told by its seed alone.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -19,13 +20,14 @@ from appliance.context import SITE, Actor
 from appliance.directory.commands import CreatePerson
 from appliance.messaging import timeline
 from appliance.operations import Kind, PersonHome
+from appliance.pace import Pace
 from appliance.positions import format_pos
+from appliance.reopening import ReopenError
 from appliance.server import Appliance
 from appliance.site import Site
 from appliance.sites.leaver import LOOK_SECONDS
 from appliance.sites.leaving import outside, surviving
 from appliance.sites.replica import HeadquartersReplica
-from store.disk import MemoryDisk
 from store.engine.memory import Medium
 from store.ids import Stream, StreamKind
 from store.limits import SEGMENT_MS
@@ -35,7 +37,7 @@ from sync.memory import FAIR, MemoryLink, Weather
 from sync.pieces import NUMBERED, Standing
 from tests.appliance.simulation import CONFIG, TrioClock, World
 from tests.appliance.sites import invariants
-from tests.appliance.sites.harness import append, compare, enrol
+from tests.appliance.sites.harness import State, append, compare, enrol
 from transports.memory import MemoryNetwork
 from transports.wire import schema
 from transports.wire.errors import Refusal
@@ -147,6 +149,7 @@ class Federation:
             site.close()
         self.lines: dict[int, Line] = {}
         self.weather = FAIR
+        self.pace = Pace()
         self._nursery: trio.Nursery
 
     def new_medium(self) -> Medium:
@@ -171,7 +174,9 @@ class Federation:
 
     async def _start(self, house: House) -> None:
         site = Site.open(house.world.ports(), NoWrap())
-        house.appliance = Appliance(site, CONFIG, network=MemoryNetwork(), inline=True)
+        house.appliance = Appliance(
+            site, CONFIG, network=MemoryNetwork(), inline=True, pace=self.pace
+        )
         house.scope, house.ended, house.is_cut = trio.CancelScope(), trio.Event(), False
         await self._nursery.start(self._run_house, house)
 
@@ -180,11 +185,21 @@ class Federation:
         try:
             with house.scope:
                 await house.appliance.run(task_status=task_status)
+        except ReopenError:
+            self._nursery.start_soon(self._reopen, house)
         except Exception:
             if not house.is_cut:
                 raise
         finally:
             house.ended.set()
+
+    async def _reopen(self, house: House) -> None:
+        """Start a machine's program again, as its service manager does."""
+        for line in self.lines.values():
+            if line.branch is house:
+                await line.end()
+        await self._start(house)
+        self._lay_lines(self.weather)
 
     async def _stop(self, house: House) -> None:
         """Cut the power of a machine; its lines end with it."""
@@ -281,6 +296,16 @@ class Federation:
         for _ in range(steps):
             await self.dice.choice(acts)(self)
             await trio.sleep(self.dice.expovariate(1 / 3.0))
+
+    @contextmanager
+    def quiet(self, seconds: float) -> Iterator[None]:
+        """Let the sites look at their timers only so often for a while."""
+        before = self.pace.tick_seconds, self.pace.probe_seconds
+        self.pace.tick_seconds = self.pace.probe_seconds = seconds
+        try:
+            yield
+        finally:
+            self.pace.tick_seconds, self.pace.probe_seconds = before
 
     def someone(self) -> str:
         """Return one of the people."""
@@ -382,10 +407,15 @@ class Federation:
         clock.offset_ms = self.dice.randrange(-CLOCK_WRONG_MS, CLOCK_WRONG_MS)
         clock.drift = self.dice.uniform(-CLOCK_DRIFT, CLOCK_DRIFT)
 
-    async def restart(self, house: House, medium: Medium, data: MemoryDisk) -> None:
-        """Stop a machine and start it on another state of its devices, as a rollback does."""
+    def kept(self, house: House) -> State:
+        """Return a copy of everything that a machine's devices hold now."""
+        return house.world.medium.copied(), deepcopy((house.world.data, house.world.keys))
+
+    async def set_back(self, house: House, state: State) -> None:
+        """Stop a machine and start it on an earlier state of all its devices, silently."""
         await self._stop(house)
-        house.world.medium, house.world.data = medium, data
+        house.world.medium = state[0].copied()
+        house.world.data, house.world.keys = deepcopy(state[1])
         await self._start(house)
         self._lay_lines(self.weather)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from copy import deepcopy
 from functools import partial
 from random import Random
 from typing import Any, Generic, TypeVar
@@ -26,11 +27,17 @@ from appliance.operations import (
     encode,
 )
 from appliance.site import Site
+from appliance.sites import lineage
+from appliance.sites.comparing import Comparing
 from appliance.sites.link_commands import NoteHistory, TakePiece
 from appliance.sites.replica import BranchReplica, HeadquartersReplica
 from appliance.sites.scope import Scope
+from appliance.sites.settling import Follow
+from appliance.sites.suspects import suspects
 from appliance.sites.turn import AgainError
 from store import hlc
+from store.disk import MemoryDisk
+from store.engine.memory import Medium
 from store.engine.txn import Txn
 from store.ids import SITE_STREAM, OpId, Stream, StreamKind
 from store.oplog import Draft
@@ -40,8 +47,13 @@ from store.vault import NoWrap
 from sync import columns
 from sync.pieces import NUMBERED, Lane, Piece
 from tests.appliance.messaging.harness import House, _raise
+from tests.appliance.sites import invariants
 
 BUDGET_BYTES = 64 * 1024
+
+
+State = tuple[Medium, tuple[MemoryDisk, MemoryDisk]]
+"""What the devices of a machine hold: engine, data and keys."""
 
 
 class Place(House):
@@ -62,11 +74,33 @@ class Place(House):
         """Append an operation that no command of this harness makes."""
         append(self.site, kind, body, stream)
 
-    def crash(self, dice: Random) -> None:
+    async def execute(self, actor: Any, command: Any) -> Any:
+        """Decide and commit a command, as the link asks for it."""
+        return self.do(actor, command)
+
+    def crash(self, dice: Random, *, lose_newest_meta: bool = False) -> None:
         """Cut the power, and start again on what the devices have kept."""
-        self.medium.crash(dice)
+        self.medium.crash(dice, lose_newest_meta=lose_newest_meta)
         for disk in self._disks:
             disk.crash(dice)
+        self._open()
+
+    def restart(self) -> None:
+        """Stop in good order, and start again."""
+        self.site.close()
+        self._open()
+
+    def kept(self) -> State:
+        """Return a copy of everything that the machine's devices hold now."""
+        return self.medium.copied(), deepcopy(self._disks)
+
+    def set_back(self, state: State) -> None:
+        """Go on from an earlier state of all devices, as after the rollback of a machine."""
+        self.site.close()
+        self.medium, self._disks = state[0].copied(), deepcopy(state[1])
+        self._open()
+
+    def _open(self) -> None:
         self.site = Site.open(self._ports(), NoWrap())
         self.site.attach(self._deliver, _raise)
 
@@ -131,22 +165,41 @@ class OrganisationOf(Generic[P]):
         up, down = self.replicas(branch)
         if not is_up and up.standing().origin != branch.core.log.own:
             return False  # nothing is taken until the present incarnation is sent
-        source, (sender, receiver) = (
-            (up, (branch, self.hub))
-            if is_up
-            else (
-                down,
-                (self.hub, branch),
-            )
-        )
-        told = (down if is_up else up).standing()  # the receiver's
+        source, sink = (up, down) if is_up else (down, up)
+        receiver = self.hub if is_up else branch
+        told = sink.standing()
         after = told.cursors[lane] if told.peer == source.standing().origin else 0
         piece = source.read(lane, after, budget_bytes)
         if piece is None:
             return False
-        origin = source.standing().origin
-        receiver.do(SITE, TakePiece(sender.node, origin, on_the_line(piece)))
+        receiver.do(SITE, sink.taking(on_the_line(piece)))
         return True
+
+    def reconcile(self, branch: P) -> None:
+        """Compare a branch's logs with headquarters' as the first links do, and settle them."""
+        hub, core = self.hub, branch.core
+        headquarters = hub.core.log.own
+        asked: list[bytes] = []
+        comparing = Comparing(
+            core, branch.site.ports.engine, branch.execute, lambda _, body: asked.append(body)
+        )
+        down = HeadquartersReplica(hub.core, hub.site.ports.engine, hub.execute, branch.node)
+        up = BranchReplica(core, branch.site.ports.engine, branch.execute, hub.node)
+        down.begin(up.standing())
+        if comparing.is_new(headquarters):
+            branch.do(SITE, Follow(headquarters))
+        comparing.begin(down.standing().peer)
+        while asked:
+            with hub.site.ports.engine.snapshot() as reader:
+                told = lineage.answer(hub.core, reader, branch.node, asked.pop()).pack()
+            command = comparing.told(told)
+            if command is None:
+                continue
+            settled = told_at_once(comparing.settle(command))
+            if settled.must_reopen:
+                branch.restart()
+                self.reconcile(branch)
+                return
 
     def recollect(self, branch: P) -> bool:
         """Ask for the history that a branch owes itself; tell whether there was any."""
@@ -166,6 +219,8 @@ class OrganisationOf(Generic[P]):
 
     def settle(self, dice: Random | None = None) -> None:
         """Carry pieces until nothing moves any more."""
+        for branch in self.branches:
+            self.reconcile(branch)
         ways = [(b, lane, up) for b in self.branches for lane in NUMBERED for up in (True, False)]
         moved = True
         while moved:
@@ -198,6 +253,28 @@ class Organisation(OrganisationOf[Place]):
 
     def __init__(self, branches: int = 2) -> None:
         super().__init__(branches, Place)
+
+
+def prove(organisation: Organisation) -> None:
+    """Prove that nothing is lost, and that all sites agree with each other and themselves."""
+    organisation.compare()
+    organisation.check()
+    for place in organisation.places:
+        invariants.views_follow_the_log(place.site)
+        invariants.nothing_is_there_twice(place.site)
+    for branch in organisation.branches:
+        invariants.nothing_is_lost(organisation.hub.site, branch.site)
+        with branch.reading() as reader:
+            assert suspects(reader) == []
+
+
+def told_at_once(asking: Coroutine[Any, Any, Any]) -> Any:
+    """Return the reply of something that waits for nothing."""
+    try:
+        asking.send(None)
+    except StopIteration as done:
+        return done.value
+    raise AssertionError("it waits")
 
 
 def on_the_line(piece: Piece) -> Piece:

@@ -66,7 +66,6 @@ def login(town: Town, name: str = "bob") -> AddDevice:
 
 GRANTS: list[tuple[str, Command]] = [
     ("grace", CreatePerson("new", "New")),
-    ("grace", SetRoles("bob", ("member", "administrator"))),
     ("grace", SetState("cy", ACTIVE)),
     ("grace", CreateInvite("carol", code_hash(78))),
     ("bob", CreateInvite("bob", code_hash(79))),
@@ -81,6 +80,15 @@ def test_a_fresh_branch_grants_and_one_cut_off_for_a_day_does_not(
     assert denied(branch, who, command) == "site.lease"
     assert grant(branch)
     branch.ask(who, command)
+
+
+def test_a_role_is_given_back_under_a_fresh_lease_only(branch: Town) -> None:
+    branch.ask("grace", SetRoles("grace", ("administrator",)))
+    branch.clock.advance(DAY_MS)
+    again = SetRoles("grace", ("administrator", "member"))
+    assert denied(branch, "grace", again) == "site.lease"
+    assert grant(branch)
+    branch.ask("grace", again)
 
 
 def test_nobody_enrols_at_a_branch_that_was_cut_off_for_a_day(branch: Town) -> None:
@@ -185,3 +193,17 @@ def test_a_rollback_puts_the_lease_back(branch: Town) -> None:
         assert branch.sites.mark != before
         txn.rollback(0)
     assert branch.sites.mark == before
+
+
+@pytest.mark.parametrize(
+    ("who", "command"),
+    [
+        ("grace", SetRoles("bob", ("member", "administrator"))),
+        ("dave", SetRoles("bob", ("member", "auditor"))),
+        ("grace", CreatePerson("new", "New", roles=("administrator",))),
+    ],
+)
+def test_an_office_is_given_at_headquarters_only(branch: Town, who: str, command: Command) -> None:
+    before = branch.person("bob").roles
+    assert denied(branch, who, command) == "site.not_headquarters"
+    assert branch.person("bob").roles == before

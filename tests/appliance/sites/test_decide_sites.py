@@ -298,4 +298,6 @@ def test_a_branch_stays_its_headquarters_and_a_site_with_people_becomes_none(tow
 def test_a_branch_decides_about_no_branches(town: Town) -> None:
     enrol(town)
     town.become_branch()
-    assert denied(town, "grace", RevokeSite("north")) == "site.not_headquarters"
+    assert denied(town, "grace", RevokeSite("north")) == "permission.denied", "not at home here"
+    town.add("gwen", "administrator")
+    assert denied(town, "gwen", RevokeSite("north")) == "site.not_headquarters"

@@ -11,9 +11,12 @@ from random import Random
 import pytest
 
 from appliance.context import SITE
+from appliance.limits import SEEN_AHEAD_MS
 from appliance.messaging.commands import AssignDuty, CreateDuty, SetChain
 from appliance.operations import Kind, PersonCreated, PersonProfile, SiteRevoked
+from appliance.positions import format_key
 from appliance.sites.link_commands import Taken, TakePiece
+from store import hlc
 from store.errors import EngineFullError
 from store.faults import CutAt, PowerCut
 from store.ids import Stream, StreamKind
@@ -23,6 +26,7 @@ from sync.pieces import NUMBERED, Lane, Piece
 from tests.appliance.sites import invariants
 from tests.appliance.sites.cases import (
     begin,
+    home,
     in_conversation,
     new_organisation,
     say,
@@ -295,3 +299,38 @@ def test_27_who_joins_leaves_and_joins_while_history_comes_has_all_of_it(
             pass
     prove(organisation)
     assert texts(branch, "cat", conv) == [f"{number}" for number in range(12)]
+
+
+# --- 21: a roaming person -----------------------------------------------------------------------
+
+
+def test_21_a_roaming_person_who_names_what_they_saw_keeps_their_order_at_both_sites(
+    organisation: Organisation,
+) -> None:
+    conv = begin(organisation, "bea", "ann", "cat")
+    hub, branch = organisation.hub, organisation.branches[0]
+    branch.clock.advance(60_000)  # its clock is ahead of headquarters', as clocks are
+    seen = branch.by(
+        "bea", schema.Send(1, branch.number("bea"), Body("text", "at home"), conv=conv)
+    ).key
+    again = schema.Send(1, 1_001, Body("text", "at headquarters"), conv=conv, after=seen)
+    assert hub.by("bea", again).key > seen, "headquarters has not heard of the first yet"
+    organisation.settle()
+    for login in ("ann", "bea", "cat"):
+        shown = texts(home(organisation, login), login, conv)
+        assert shown == ["at home", "at headquarters"]
+    organisation.compare()
+    organisation.check()
+
+
+def test_21_nobody_puts_a_message_beyond_what_any_clock_is_believed(
+    organisation: Organisation,
+) -> None:
+    conv, hub = begin(organisation, "bea", "ann"), organisation.hub
+    for ahead_ms, is_refused in ((SEEN_AHEAD_MS, False), (SEEN_AHEAD_MS + 1, True)):
+        after = format_key((hub.clock.wall_ms() + ahead_ms) << hlc.COUNTER_BITS)
+        frame = schema.Send(1, hub.number("ann"), Body("text", "far"), conv=conv, after=after)
+        if is_refused:
+            assert hub.refused("ann", frame) == "send.position"
+        else:
+            hub.by("ann", frame)

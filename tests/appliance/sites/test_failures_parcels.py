@@ -24,7 +24,7 @@ from appliance.operations import (
 )
 from appliance.sites import lease, peers
 from appliance.sites.link_commands import TakeIncarnation
-from appliance.sites.parcel_file import HEAD_BYTES, MAGIC
+from appliance.sites.parcel_file import HEAD_BYTES, MAGIC, OpenedFile
 from store.attestation import proven
 from tests.appliance.sites.cases import begin, new_organisation, say, texts
 from tests.appliance.sites.harness import Organisation, OrganisationOf, Place, public_key
@@ -191,7 +191,8 @@ def test_38_a_parcel_of_a_headquarters_that_was_restored_since_is_refused(
     before = courier.export(hub, branch)
     courier.bring(before, branch)
     succeed(hub)
-    courier.bring(courier.export(hub, branch), branch)
+    assert refused(courier, courier.export(hub, branch), branch) == "site.parcel_unsettled"
+    organisation.settle()
     assert refused(courier, before, branch) == "site.parcel_old"
 
 
@@ -202,6 +203,9 @@ def test_a_parcel_for_what_a_branch_was_before_its_restore_is_refused(
     path = courier.export(hub, branch)
     succeed(branch)
     assert refused(courier, path, branch) == "site.parcel_old"
+    with pytest.raises(Refusal, match=r"site\.parcel_unsettled"):
+        courier.export(branch, hub)
+    organisation.settle()
     courier.settle()
     organisation.compare()
 
@@ -293,6 +297,25 @@ def test_a_file_that_is_cut_anywhere_is_refused_and_changes_nothing(
         assert refused(courier, path, hub) == "site.parcel", size
     path.write_bytes(whole + b"\0")
     assert refused(courier, path, hub) == "site.parcel"
+
+
+def test_a_medium_that_shows_another_file_the_second_time_is_refused(
+    organisation: Organisation, courier: Courier
+) -> None:
+    conv = begin(organisation, "bea", "ann")
+    hub, branch = organisation.hub, organisation.branches[0]
+    shown = courier.export(branch, hub)
+    say(organisation, "bea", conv, "later")
+    other = courier.export(branch, hub)
+    file = OpenedFile(shown, hub.node, hub.core.secrets[SecretSlot.SIGNING_SEED])
+    try:
+        assert [*file.chunks()] == [*file.chunks()]
+        shown.write_bytes(other.read_bytes())
+        with pytest.raises(Refusal) as caught:
+            list(file.chunks())
+        assert caught.value.code == "site.parcel"
+    finally:
+        file.close()
 
 
 def test_nothing_of_a_parcel_lies_in_clear(organisation: Organisation, courier: Courier) -> None:

@@ -6,17 +6,13 @@ The numbers in the names are those of the table of failure cases in docs/archite
 from __future__ import annotations
 
 from collections.abc import Iterator
-from copy import deepcopy
 
 import pytest
 import trio
 import trio.testing
 
 from appliance.context import SITE
-from appliance.site import Site
 from appliance.sites.link_commands import TakeIncarnation
-from store.vault import NoWrap
-from tests.appliance.messaging.harness import _raise
 from tests.appliance.sites import invariants
 from tests.appliance.sites.cases import begin, new_organisation, say, texts
 from tests.appliance.sites.federation import Federation
@@ -108,11 +104,11 @@ async def _roll_back(federation: Federation) -> None:
         branch = federation.houses[1]
         await federation.send("bea", conv, "kept by both")
         await federation.settle()
-        kept = branch.world.medium.copied(), deepcopy(branch.world.data)
+        kept = federation.kept(branch)
         await federation.send("bea", conv, "known to headquarters only")
         await federation.settle()
         before = branch.site.core.log.own
-        await federation.restart(branch, *kept)
+        await federation.set_back(branch, kept)
         assert branch.site.core.log.own == before, "nothing here tells of the rollback"
         with trio.fail_after(600):
             while branch.site.core.log.own == before:  # noqa: ASYNC110 - virtual time
@@ -125,7 +121,8 @@ async def _roll_back(federation: Federation) -> None:
         hub = federation.houses[0].site
         names = federation.sent["bea", bytes(conv)]
         assert len(names) == 3
-        invariants.acknowledged_stands_in_order(hub, conv, names)
+        for site in (hub, branch.site):
+            invariants.acknowledged_stands_in_order(site, conv, names)
 
 
 def test_07_a_silent_rollback_is_fenced_and_the_branch_goes_on_under_a_new_incarnation() -> None:
@@ -140,13 +137,10 @@ def test_06_headquarters_restored_from_an_old_backup_is_sent_again_what_it_lost(
     hub = organisation.hub
     say(organisation, "bea", conv, "in the backup")
     organisation.settle()
-    kept = hub.medium.copied()
+    kept = hub.kept()
     say(organisation, "bea", conv, "after the backup")
     organisation.settle()
-    hub.site.close()
-    hub.medium = kept
-    hub.site = Site.open(hub._ports(), NoWrap())
-    hub.site.attach(hub._deliver, _raise)
+    hub.set_back(kept)
     hub.do(SITE, TakeIncarnation(hub.core.log.own.incarnation, "restored"))
     assert texts(hub, "ann", conv) == ["in the backup"]
     organisation.settle()

@@ -7,24 +7,19 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Awaitable, Callable
 from itertools import count
-from math import inf
-from random import Random
 
 import pytest
 import trio
-import trio._core._run as scheduler
 import trio.testing
 
 from appliance.disposal import escrow, judge
 from store.vault.roots import Roots
-from sync.memory import Weather
+from tests.appliance.sites import lives
 from tests.appliance.sites.federation import Federation
 from tests.appliance.sites.governed import Governed
+from tests.appliance.sites.lives import Story, some_weather
 from transports.wire import schema
-
-PEOPLE = {"ann": 0, "abe": 0, "bea": 1, "bob": 1, "cat": 2, "cid": 2}
 
 STEPS = 200
 """What happens in one run before it settles, twice."""
@@ -34,44 +29,16 @@ SEEDS = [int(os.environ["STRONGROOM_SEED"])] if "STRONGROOM_SEED" in os.environ 
 SETTLED_SECONDS = 600.0
 """Virtual time in which all must be everywhere, once the lines are whole; no weekly tick helps."""
 
-Story = Callable[[Federation], Awaitable[None]]
-
-
-@pytest.fixture(autouse=True)
-def _same_order_for_same_seed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let trio choose among ready tasks from its own dice only, which ``run`` seeds."""
-    monkeypatch.setattr(scheduler, "_ALLOW_DETERMINISTIC_SCHEDULING", True)
-
 
 def run(seed: int, story: Story) -> Federation:
-    """Tell a story from a seed; a failure says which."""
-    federation = Governed(seed, 2, PEOPLE)
-    scheduler._r.seed(seed)
+    """Tell a story of sites with officers from a seed."""
 
-    async def tell() -> None:
-        async with federation.running():
-            await federation.settle()
-            await federation.appoint()
-            await story(federation)
+    async def governed(federation: Federation) -> None:
+        assert isinstance(federation, Governed)
+        await federation.appoint()
+        await story(federation)
 
-    try:
-        trio.run(tell, clock=trio.testing.MockClock(autojump_threshold=0))
-    except BaseException as error:
-        error.add_note(f"STRONGROOM_SEED={seed} runs this again")
-        raise
-    return federation
-
-
-def some_weather(dice: Random) -> Weather:
-    """Return a line that is anything from good to hardly one."""
-    return Weather(
-        delay_seconds=dice.choice((0.01, 0.3, 2.0)),
-        bytes_per_second=dice.choice((8_000.0, 20_000.0, inf)),
-        cut_bytes=dice.choice((5_000.0, 30_000.0, 300_000.0)),
-        cut_in_frame=dice.random(),
-        half_open=dice.choice((0.0, 0.3, 1.0)),
-        refused=dice.choice((0.0, 0.1, 0.5)),
-    )
+    return lives.run(seed, governed, Governed)
 
 
 async def any_life(federation: Federation) -> None:

@@ -16,6 +16,7 @@ from store.records import PartState
 from sync.pieces import Lane
 from tests.appliance.sites.compliance import Authority, Ward
 from tests.appliance.sites.test_orders_across import room, said
+from transports.wire import schema
 from transports.wire.errors import Refusal
 from transports.wire.schema import Id
 
@@ -82,6 +83,20 @@ def test_a_conversation_that_left_a_branch_leaves_no_body_there_and_comes_back_w
     sites.settle()
     assert north.texts("bea", conv) == ["said at headquarters", "put better at the branch"]
     sites.compare()
+
+
+def test_a_recall_that_leaves_before_its_message_is_in_no_view_any_more(sites: Authority) -> None:
+    conv = room(sites)
+    north = sites.branches[0]
+    message = said(sites, "bea", north, conv, "taken back")
+    north.by("bea", schema.Recall(1, north.number("bea"), message))
+    recall = north.core.log.head
+    sites.settle()
+    remove(sites, conv, "bea")
+    sites.settle()
+    north.do(SITE, LeaveConversation(conv, ((recall.origin, recall.seq),), recall.seq))
+    assert north.state(message) is PartState.PRESENT
+    assert north.problems() == []
 
 
 def test_what_headquarters_may_not_have_yet_stays_until_it_has(sites: Authority) -> None:

@@ -55,6 +55,7 @@ def is_awaited(branch: Ward) -> bool:
 
 def carry_orders(sites: Authority, branch: Ward) -> None:
     """Let a branch hear what headquarters decided, tell nothing, and do what it was told to."""
+    sites.reconcile(branch)
     while sites.carry(branch, Lane.CONTROL, is_up=False):
         pass
     sites.grant(branch)

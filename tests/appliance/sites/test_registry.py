@@ -12,7 +12,6 @@ from appliance.operations import (
     SPECS,
     BodyStruct,
     ClockFix,
-    Kind,
     LeaseGranted,
     PersonCreated,
     PersonHome,
@@ -214,7 +213,7 @@ def decided(draw: st.DrawFn) -> list[BodyStruct]:
 
 @given(decided())
 def test_the_newest_of_each_register_tells_it_all(bodies: list[BodyStruct]) -> None:
-    newest: dict[tuple[Kind, int], int] = {}
+    newest: dict[tuple[int, int], int] = {}
     for number, body in enumerate(bodies):
         kind = _KINDS[type(body)]
         newest[kind, getattr(body, SPECS[kind].item) if SPECS[kind].item else 0] = number

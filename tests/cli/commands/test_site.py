@@ -128,3 +128,10 @@ def test_it_is_told_how_much_of_a_file_was_new(
     server.will_answer("site.import", {"sender": sender, "operations": 1_200, "new": 7})
     done = server.run("site", "import", str(tmp_path / "file"))
     assert done.stdout == f"7 of 1,200 operations of {shown} were new.\n"
+
+
+def test_only_addresses_are_sent_as_addresses(server: Recorded) -> None:
+    assert server.run("site", "address", "not an address").exit_code == 2
+    server.will_answer("site.address", {"addresses": ["hq.example:443", "old.example:443"]})
+    done = server.run("site", "address", "hq.example:443")
+    assert done.stdout == "Headquarters is tried at hq.example:443, old.example:443.\n"

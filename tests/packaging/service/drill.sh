@@ -69,10 +69,29 @@ strongroom wait ready --timeout 30
 test "$(state MainPID)" != "$pid"
 strongroom chat --as officer --with admin --history 2 --json | grep "Over quic"
 
+# 5. An upgrade from a signed bundle; then a package is refused; then back. Nothing is lost.
+running() { strongroom status --json | grep "\"version\": \"$1\""; }
+said() { strongroom chat --as officer --with admin --history 9 --json | grep "Over quic"; }
+systemctl stop strongroom
+strongroom upgrade trust release.pub
+systemctl start strongroom
+strongroom upgrade plan new.bundle
+strongroom upgrade apply new.bundle
+running 0.1.0
+systemctl restart strongroom
+running 0.2.0
+said
+if dpkg --install strongroom.deb; then exit 1; fi
+strongroom upgrade rollback
+systemctl restart strongroom
+running 0.1.0
+said
+
 # Stopping is in good order; removing and purging keep the records.
 systemctl stop strongroom
 test "$(state Result)" = success
 dpkg --purge strongroom
 test -s /var/lib/strongroom/strongroom.toml
 test -s /var/lib/strongroom-keys/root.0
+test "$(ls /opt | grep -c strongroom)" = 0
 echo "the drill is passed"
