@@ -37,9 +37,13 @@ class Result(msgspec.Struct, frozen=True):
     server: str = "strongroom"
 
     def line(self) -> str:
-        """Return it as one line of JSON, the details beside the other figures."""
+        """Return it as one line of JSON, the details beside the other figures.
+
+        ``load`` is how many processes wanted the processor in the last minute, these included.
+        """
         flat = msgspec.to_builtins(self)
-        flat |= flat.pop("details") | {"machine": machine()}
+        flat |= flat.pop("details")
+        flat |= {"machine": machine(), "load": round(os.getloadavg()[0], 1)}
         return msgspec.json.encode(flat).decode()
 
 

@@ -202,11 +202,15 @@ def bars(lines: Iterable[Line]) -> list[Bar]:
 def section(lines: list[Line]) -> str:
     """Return what stands between the marks: machine, table, plot, and what else was measured."""
     machines = ", ".join(sorted({line["machine"] for line in lines}))
+    loads = sorted(line["load"] for line in lines if "load" in line)
+    busy = (
+        f", wanted by {shown(loads[0])} to {shown(loads[-1])} processes at a time" if loads else ""
+    )
     return "\n".join(
         [
             BEGIN,
             "",
-            f"Measured on: {machines}.",
+            f"Measured on: {machines}{busy}.",
             "",
             table(lines),
             "",

@@ -2,8 +2,7 @@
 
 Nothing of the system's own configuration or data is touched: certificates, accounts and archives
 live in a temporary directory, and the one port is on the loopback address. Both archive every
-message (XEP-0313) in what they choose themselves for it, and sync no message to disk before they
-pass it on.
+message (XEP-0313): prosody in files that it leaves to the system to write, ejabberd in SQLite.
 """
 
 from __future__ import annotations

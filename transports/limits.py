@@ -25,8 +25,8 @@ class Limits:
     # Work per turn of the pump, so that other tasks run and no peer starves another.
     ready_per_turn: int = 512
     """Sockets served in one turn."""
-    accepts_per_turn: int = 64
-    """Connections accepted from one listener in one turn."""
+    accepts_per_turn: int = 16
+    """Connections accepted from one listener in one turn; no more than handshakes begin in it."""
     handshakes_per_turn: int = 16
     """TLS handshakes begun in one turn; each takes about half a millisecond."""
     read_bytes: int = 64 * KIB

@@ -89,6 +89,11 @@ def channel(peer: str) -> Channel:
         return Channel(StillHost(), sock, peer)  # type: ignore[arg-type]
 
 
+def test_no_more_is_accepted_in_a_turn_than_can_be_greeted_in_it() -> None:
+    limits = Limits()
+    assert limits.accepts_per_turn <= limits.handshakes_per_turn
+
+
 def test_known_connections_of_one_address_are_bounded_too() -> None:
     bounds = Bounds(Limits(connections_per_address=2))
     for _ in range(2):
