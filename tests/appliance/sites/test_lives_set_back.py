@@ -8,15 +8,12 @@ from __future__ import annotations
 import os
 
 import pytest
-import trio
-import trio._core._run as scheduler
-import trio.testing
 
 from appliance.context import SITE
 from appliance.site import Site
 from appliance.sites.link_commands import TakeIncarnation
 from tests.appliance.sites.federation import Federation
-from tests.appliance.sites.test_federation import PEOPLE, some_weather
+from tests.appliance.sites.lives import run, some_weather
 
 STEPS = 25
 """What happens between one thing and the next that is done to a machine."""
@@ -26,32 +23,12 @@ SEEDS = [int(os.environ["STRONGROOM_SEED"])] if "STRONGROOM_SEED" in os.environ 
 SOAK_SEEDS = range(100, 140)
 
 
-@pytest.fixture(autouse=True)
-def _same_order_for_same_seed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let trio choose among ready tasks from its own dice only, which ``tell`` seeds."""
-    monkeypatch.setattr(scheduler, "_ALLOW_DETERMINISTIC_SCHEDULING", True)
-
-
-def tell(seed: int) -> Federation:
-    """Let one life happen; a failure says its seed."""
-    federation = Federation(seed, 2, PEOPLE)
-    scheduler._r.seed(seed)
-    try:
-        trio.run(_life, federation, clock=trio.testing.MockClock(autojump_threshold=0))
-    except BaseException as error:
-        error.add_note(f"STRONGROOM_SEED={seed} runs this again")
-        raise
-    return federation
-
-
 async def _life(federation: Federation) -> None:
-    async with federation.running():
+    for _ in range(2):
+        await _set_one_back(federation)
+        federation.sent.clear()  # what only the machine's other state had is lost with it
         await federation.settle()
-        for _ in range(2):
-            await _set_one_back(federation)
-            federation.sent.clear()  # what only the machine's other state had is lost with it
-            await federation.settle()
-            federation.verify()
+        federation.verify()
 
 
 async def _set_one_back(federation: Federation) -> None:
@@ -78,11 +55,11 @@ def _incarnations(site: Site) -> int:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_sites_that_are_set_back_or_copied_converge(seed: int) -> None:
-    federation = tell(seed)
+    federation = run(seed, _life)
     assert any(_incarnations(house.site) > 1 for house in federation.houses)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", SOAK_SEEDS)
 def test_sites_that_are_set_back_or_copied_converge_for_many_seeds(seed: int) -> None:
-    tell(seed)
+    run(seed, _life)
