@@ -154,25 +154,13 @@ class Appliance:
             reopen=self._reopen,
         )
         self.parcels = Parcels(*means, self._blocking, self.links, software)
-        self.told_addresses = Addresses(
-            site.core,
-            self.links,
-            self.execute,
-            self._spawn,
-            lambda: self.site_addresses,
-            lambda: self.config,
-        )
-        self.leasing = Leasing(site.core, self.links, self.execute, self._spawn)
+        linked = (site.core, self.links, self.execute, self._spawn)
+        self.told_addresses = Addresses(*linked, lambda: self.site_addresses, lambda: self.config)
+        self.leasing = Leasing(*linked)
         site.core.directory.lifetimes = reload.lifetimes_of(config.sessions)
         self.network = network or self._open_network()
-        self.sign_in = SignIn(
-            site.core,
-            self._clock,
-            site.ports.entropy,
-            self.execute,
-            self._blocking,
-            self._spawn,
-        )
+        core, clock, entropy = site.core, ports.clock, ports.entropy
+        self.sign_in = SignIn(core, clock, entropy, self.execute, self._blocking, self._spawn)
         self.gateway = Gateway(
             site.core,
             site.ports.engine,

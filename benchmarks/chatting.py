@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -19,6 +19,8 @@ from transports.wire.schema import Id
 WARM_UP_SHARE: Final = 8
 """One message in so many is sent before the clock runs: keys are derived, code is warm."""
 QUIET_SECONDS: Final = 0.3
+ENTERED_TOGETHER: Final = 100
+"""People who come into a room before those in it are looked after."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,7 @@ W1_SATURATED: Final = Chat("W1-saturated", 64, 16, 64_000)
 W1_WIDE: Final = Chat("W1-wide", 8, 4, 24_000, conversations=625)
 W2_200: Final = Chat("W2-200", 8, 4, 1_600, room=200)
 W2_1000: Final = Chat("W2-1000", 8, 4, 400, room=1_000)
+W2_5000: Final = Chat("W2-5000", 8, 4, 80, room=5_000)
 
 
 class Sender:
@@ -85,12 +88,21 @@ def run(chat: Chat, carrier: str, directory: Path) -> Result:
         each = (chat.messages + warm_up) // chat.senders
         senders: dict[Visitor, Sender] = {}
         for people, conversations in groups:
-            visitors = [crowd.enter(person) for person in people]
+            visitors = list(_enter(crowd, people))
             first = visitors[: chat.senders if chat.room else 1]
             senders |= {visitor: Sender(visitor, conversations, each) for visitor in first}
         crowd.settle(QUIET_SECONDS)
         watch = Stopwatch(server.pid)
         return _chat(chat, carrier, crowd, senders, watch, each)
+
+
+def _enter(crowd: Crowd, people: Sequence[Person]) -> Iterator[Visitor]:
+    """Bring people in; who is in already answers the server's pings meanwhile."""
+    for number, person in enumerate(people, start=1):
+        yield crowd.enter(person)
+        if number % ENTERED_TOGETHER == 0:
+            for _ in crowd.answers(0):
+                pass
 
 
 def _chat(

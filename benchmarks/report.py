@@ -51,6 +51,7 @@ MEASURES: Final[dict[str, Measure]] = {
     "W1-wide": Measure(CPU, "µs CPU a message", {}),
     "W2-200": Measure(CPU, "µs CPU a delivery", {"websocket": 8}),
     "W2-1000": Measure(CPU, "µs CPU a delivery", {"websocket": 8}),
+    "W2-5000": Measure(CPU, "µs CPU a delivery", {"websocket": 8}),
     "W3": Measure("kib_per_connection", "KiB a connection", {"websocket": 24}),
     "W3-10000": Measure("kib_per_connection", "KiB a connection", {"websocket": 24}),
     "W4": Measure(CPU, "µs CPU a page", {"websocket": 400}),

@@ -60,6 +60,7 @@ WORKLOADS: Final[dict[str, tuple[tuple[str, ...], Run]]] = {
     "W1-wide": (ONE, _chat(chatting.W1_WIDE)),
     "W2-200": (BOTH, _chat(chatting.W2_200)),
     "W2-1000": (BOTH, _chat(chatting.W2_1000)),
+    "W2-5000": (ONE, _chat(chatting.W2_5000)),
     "W3": (BOTH, idling.W3),
     "W3-10000": (ONE, idling.W3_10000),
     "W4": (BOTH, reading.history),

@@ -118,14 +118,15 @@ class ForkedError(LinkError):
     """Two logs of one incarnation differ: the site runs twice, or was set back and went on.
 
     ``incarnation`` is the one concerned, ``seq`` where they differ at the latest, ``chain`` the
-    hash chain that the other site has there.
+    hash chain that the other site has there. ``forgotten`` is as in ``FencedError``.
     """
 
     code = "link.forked"
     hint = "Look whether a copy of the site is running elsewhere."
 
-    def __init__(self, incarnation: int, seq: int, chain: bytes) -> None:
+    def __init__(self, incarnation: int, seq: int, chain: bytes, forgotten: int = 0) -> None:
         super().__init__("two logs of one incarnation differ")
+        self.forgotten = forgotten
         self.incarnation = incarnation
         self.seq = seq
         self.chain = chain

@@ -11,7 +11,7 @@ SOFTWARE_BYTES = 64
 PART_BYTES = 2_048
 """Compressed bytes of a piece in one frame: how long a more urgent lane waits at most."""
 
-PIECE_BYTES = 65_536
+PIECE_BYTES = 131_072
 """About how much one piece should hold when it is read, in bytes before compression."""
 
 PIECE_BYTES_MAX = 4 * 1024 * 1024

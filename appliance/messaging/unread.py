@@ -38,9 +38,9 @@ def count(
     read = partial(log.read, reader)
     feed = conversation.pseudonym
     newest = conversations.root(reader, read, feed).of_others(member.person)
-    if newest <= receipt.read_pos:
-        return 0
     came_late = receipts.newest_late(reader, feed) > receipt.read_pos
+    if newest <= receipt.read_pos and not came_late:
+        return 0
     start = 0 if came_late else receipt.read_key + 1
     windows = timeline.heard_windows(member)
     unread = opened = 0

@@ -14,6 +14,7 @@ from appliance.sites import lineage, upstream
 from appliance.sites.lineage import Lineage
 from appliance.sites.settling import Follow, Settle, Settled
 from appliance.sites.suspects import suspects
+from appliance.sites.turn import is_overtaken
 from store.engine.contract import Engine
 from store.ids import Origin
 
@@ -46,7 +47,7 @@ class Comparing:
         self._execute = execute
         self._ask = ask
         self._told: Lineage | None = None
-        self._is_overtaken = False
+        self._followed = Origin(b"", 0)
 
     def is_new(self, headquarters: Origin) -> bool:
         """Tell whether headquarters goes on under another incarnation than was followed."""
@@ -62,9 +63,7 @@ class Comparing:
 
         ``followed`` is the incarnation of this branch that headquarters follows.
         """
-        number = self._core.log.number_of(followed)
-        is_known = number is not None and self._core.log.is_own(number)
-        self._is_overtaken = bool(followed.node) and not is_known
+        self._followed = followed
         return self._begin_next()
 
     def _begin_next(self) -> bool:
@@ -83,7 +82,10 @@ class Comparing:
                 return None
             self._told = told
             if lineage.is_enough(self._core.log, reader, number, told):
-                return Settle(told, self._is_overtaken)
+                is_known = bool(self._followed.node)
+                return Settle(
+                    told, is_known and is_overtaken(self._core.log, number, self._followed)
+                )
         self._ask_on()
         return None
 

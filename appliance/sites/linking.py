@@ -343,8 +343,8 @@ class Links:
         self._has_succeeded = True
 
         async def take() -> None:
-            forgotten = getattr(error, "forgotten", 0)
-            await self._execute(SITE, TakeIncarnation(own.incarnation, error.code, forgotten))
+            command = TakeIncarnation(own.incarnation, error.code, error.forgotten)
+            await self._execute(SITE, command)
             self._turn.number, self._backlog = 0, None
             if not is_branch:
                 self.reception.stop(AgainError())

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 SCANNED_ROWS: Final = 20_000
 """Rows of other lanes and scopes that one read passes over: about 15 ms."""
 
-PIECE_OPERATIONS: Final = 512
+PIECE_OPERATIONS: Final = 1_024
 """Operations in one piece."""
 
 _OVERHEAD_BYTES: Final = 96

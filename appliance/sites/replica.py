@@ -106,12 +106,24 @@ class SiteReplica(ABC):
 
 
 class BranchReplica(SiteReplica):
-    """At a branch: sends its own log, one incarnation in each link; takes headquarters' order."""
+    """At a branch: sends its own log, one incarnation in each link; takes headquarters' order.
+
+    ``compares``: nothing travels while a log is suspect. A file that is carried cannot ask, and
+    carries what it can.
+    """
 
     def __init__(
-        self, core: Core, engine: Engine, execute: Execute, node: bytes, turn: Turn | None = None
+        self,
+        core: Core,
+        engine: Engine,
+        execute: Execute,
+        node: bytes,
+        turn: Turn | None = None,
+        *,
+        compares: bool = True,
     ) -> None:
         super().__init__(core, engine, execute, node)
+        self._compares = compares
         self._turn = turn or Turn()
         self._is_comparing = False
         """Logs are compared on this link, and nothing else travels."""
@@ -120,7 +132,7 @@ class BranchReplica(SiteReplica):
         """Take note of where headquarters stands; raises ``AgainError`` for another incarnation."""
         super().begin(peer)
         with self._engine.snapshot() as reader:
-            self._is_comparing = bool(suspects(reader))
+            self._is_comparing = self._compares and bool(suspects(reader))
             if not self._is_comparing:
                 self._turn.look(self._core.log, reader, peer)
 
@@ -133,7 +145,7 @@ class BranchReplica(SiteReplica):
         log = self._core.log
         with self._engine.snapshot() as reader:
             peer = upstream.followed(reader) or NOBODY
-            if suspects(reader):
+            if self._compares and suspects(reader):
                 return self._standing(peer, Cursors(*[NOTHING_MORE] * len(NUMBERED)))
             if self._turn.is_last(log):
                 held, digest = upstream.newest(reader)

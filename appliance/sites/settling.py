@@ -20,7 +20,7 @@ import msgspec
 from appliance import reopening
 from appliance.context import Context, refuse
 from appliance.messaging.model import Place
-from appliance.operations import SPECS, Kind, LogSettled, Message, decode, encode
+from appliance.operations import SPECS, Kind, LogSettled, Mark, Message, decode, encode
 from appliance.sites import lineage, upstream
 from appliance.sites.lineage import MISSING, Lineage
 from appliance.sites.reach import Reach, reach
@@ -52,8 +52,8 @@ _PLACE: Final = struct.Struct(">IQ")
 class Settle:
     """At a branch: settle what differs from what headquarters told, which is enough to tell.
 
-    ``is_overtaken``: headquarters follows an incarnation of this branch that is not known here, a
-    copy's or a lost one, so that nothing can be sent under those before it.
+    ``is_overtaken``: headquarters follows a later incarnation of this branch already, so that
+    nothing can be sent under this one.
     """
 
     told: Lineage
@@ -209,6 +209,8 @@ def _append(core: Core, ctx: Context, op: Op) -> None:
     body = decode(op.kind, op.body or b"")
     if isinstance(body, Message) and body.reply:
         body = msgspec.structs.replace(body, reply=_renamed(core, ctx, body.reply))
+    elif isinstance(body, Mark):  # of what has a new position, whoever read it has read it
+        body = msgspec.structs.replace(body, seen=core.log.head.pos)
     draft = Draft(
         op.kind,
         op.op_class,

@@ -42,10 +42,14 @@ class Turn:
     def look(self, log: OpLog, reader: Reader, peer: Standing) -> None:
         """Decide by what headquarters has; raises ``AgainError`` when it is another's turn.
 
-        Raises ``ForkedError`` when headquarters has another log of the present incarnation.
+        Raises ``ForkedError`` when headquarters has another log of the present incarnation, or
+        follows one that is later or not known here: a copy's.
         It never goes back, so that this ends whatever headquarters says.
         """
         before = self.of(log)
+        if peer.peer.node == log.node and is_overtaken(log, log.head.origin, peer.peer):
+            forgotten = peer.peer.incarnation if log.number_of(peer.peer) is None else 0
+            raise ForkedError(log.own.incarnation, peer.held, peer.held_chain, forgotten)
         if before == log.head.origin and is_forked(log, reader, peer):
             raise ForkedError(log.own.incarnation, peer.held, peer.held_chain)
         self.number = max(self.number, _due(log, reader, peer))
@@ -79,6 +83,15 @@ def turns(log: OpLog, reader: Reader, peer: Standing) -> list[int]:
     """Return the own origins of which headquarters may lack something, in their order."""
     first = _due(log, reader, peer)
     return [number for number in _own(log) if number >= first]
+
+
+def is_overtaken(log: OpLog, number: int, followed: Origin) -> bool:
+    """Tell whether headquarters follows an incarnation of this site later than an own origin.
+
+    Nothing can be sent under that one any more. What is not known here is later.
+    """
+    known = log.number_of(followed)
+    return known is None or known > number
 
 
 def is_forked(log: OpLog, reader: Reader, peer: Standing) -> bool:

@@ -38,6 +38,15 @@ def fence(branch: Place) -> None:
     branch.do(SITE, TakeIncarnation(branch.core.log.own.incarnation, "link.fenced"))
 
 
+def heed(organisation: Organisation) -> None:
+    """Let the first branch find at its greeting that it forked, and go on as it does then."""
+    with pytest.raises(ForkedError) as caught:
+        organisation.settle()
+    error = caught.value
+    command = TakeIncarnation(error.incarnation, error.code, error.forgotten)
+    organisation.branches[0].do(SITE, command)
+
+
 def audited(branch: Place) -> list[LogSettled]:
     """Return what a branch's audit says of logs that went on differently."""
     with branch.reading() as reader:
@@ -146,6 +155,17 @@ def test_07_a_rollback_that_no_greeting_shows_is_found_by_what_the_branch_sends(
     prove(organisation)
 
 
+def test_07_a_fork_that_began_long_ago_is_asked_for_block_by_block(
+    organisation: Organisation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("appliance.sites.lineage.ANSWERED", 3)
+    branch, conv, said = go_on_after_rollback(organisation)
+    fence(branch)
+    organisation.settle()
+    assert texts(organisation.hub, "ann", conv) == [*said, "after it", "an answer"]
+    prove(organisation)
+
+
 def test_07_a_crash_while_it_is_said_again_says_nothing_twice(
     organisation: Organisation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,9 +204,7 @@ def test_08_of_a_clone_that_runs_twice_all_that_either_said_reaches_headquarters
     branch.clock.advance(60_000)
     say(organisation, "bob", conv, "by the clone")
     say(organisation, "bob", conv, "and again")
-    with pytest.raises(ForkedError):  # as many operations, of another chain
-        organisation.settle()
-    fence(branch)
+    heed(organisation)  # as many operations, of another chain
     organisation.settle()
     said = ["before", "by the original", "by the clone", "and again"]
     assert texts(organisation.hub, "ann", conv) == said
@@ -195,7 +213,7 @@ def test_08_of_a_clone_that_runs_twice_all_that_either_said_reaches_headquarters
     branch.set_back(original)
     branch.clock.advance(60_000)
     say(organisation, "bea", conv, "the original once more")
-    fence(branch)
+    heed(organisation)
     organisation.settle()
     assert texts(organisation.hub, "ann", conv) == [*said, "the original once more"]
     assert texts(branch, "bea", conv) == [*said, "the original once more"]

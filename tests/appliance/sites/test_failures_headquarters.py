@@ -6,13 +6,22 @@ The numbers in the names are those of the table of failure cases in docs/archite
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import trio
 import trio.testing
 
 from appliance.context import SITE
+from appliance.revival import revive
 from appliance.sites.link_commands import TakeIncarnation
+from store.backup import describe
+from store.clocks import SeededEntropy
+from store.disk import MemoryDisk
+from store.engine.memory import Medium, MemoryEngine
+from store.fence import Fence
+from store.replica import KeyReplica
+from store.vault import NoWrap, RootSlots
 from sync.errors import FencedError
 from tests.appliance.sites.cases import begin, new_organisation, say, texts
 from tests.appliance.sites.federation import Federation
@@ -114,6 +123,50 @@ def test_07_headquarters_set_back_again_and_again_converges(organisation: Organi
         prove(organisation)
     assert sorted(texts(hub, "ann", conv)) == ["0", "1", "2"]
     assert sorted(texts(organisation.branches[1], "cat", conv)) == ["0", "1", "2"]
+
+
+def test_24_headquarters_rebuilt_on_another_machine_from_backup_and_key_replica_is_made_whole(
+    organisation: Organisation,
+) -> None:
+    conv, hub = begin(organisation, "ann", "bea", "cat"), organisation.hub
+    replica = KeyReplica.create(
+        MemoryEngine(Medium()), MemoryDisk(), NoWrap(), SeededEntropy("replica"), node=hub.node
+    )
+    say(organisation, "bea", conv, "in the backup")
+    organisation.settle()
+    path = Path("/backup")
+    hub.site.ports.engine.copy(path)
+    copy = hub.medium.copies[path]
+    with MemoryEngine(copy).snapshot() as reader:
+        manifest = describe(reader, (), created_ms=1, program="1")
+    for login in ("bea", "cat"):
+        say(organisation, login, conv, f"after it, by {login}")
+    organisation.settle()
+    say(organisation, "ann", conv, "at headquarters only, and at its branches")
+    organisation.settle()
+    with hub.reading() as reader:
+        replica.sync(reader, hub.site.vault, hub.clock.wall_ms())
+    data, keys = MemoryDisk(), MemoryDisk()
+    revived = revive(
+        MemoryEngine(copy),
+        Fence(data),
+        replica,
+        manifest,
+        clock=hub.clock,
+        entropy=SeededEntropy("another machine"),
+        tell=lambda step: None,
+    )
+    revived.core.log.close()
+    revived.vault.seal_root_into(RootSlots(keys), 0, NoWrap())
+    RootSlots(keys).efface(1, SeededEntropy("effaced"))
+    revived.vault.close()
+    hub.set_back((copy, (data, keys)))
+    assert texts(hub, "ann", conv) == ["in the backup"]
+    organisation.settle()
+    said = ["in the backup", "after it, by bea", "after it, by cat"]
+    for place, login in zip(organisation.places, ("ann", "bea", "cat"), strict=True):
+        assert texts(place, login, conv) == said
+    prove(organisation)
 
 
 async def _set_back(federation: Federation) -> None:

@@ -259,6 +259,8 @@ def test_25_a_message_that_comes_late_is_unread_though_later_ones_were_read(
     prove(organisation)
     assert texts(branch, "bea", conv) == ["late", "early"]
     assert branch.listed("bea")[conv].unread == 1
+    branch.restart()
+    assert branch.listed("bea")[conv].unread == 1
 
 
 def test_26_a_recall_beats_an_edit_that_was_made_without_it(organisation: Organisation) -> None:

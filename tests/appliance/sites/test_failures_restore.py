@@ -18,7 +18,7 @@ from tests.appliance.sites.cases import begin, new_organisation, say, texts
 from tests.appliance.sites.federation import Federation
 from tests.appliance.sites.harness import Organisation
 from transports.wire import schema
-from transports.wire.schema import Id
+from transports.wire.schema import Body, Id
 
 
 @pytest.fixture
@@ -145,4 +145,30 @@ def test_06_headquarters_restored_from_an_old_backup_is_sent_again_what_it_lost(
     assert texts(hub, "ann", conv) == ["in the backup"]
     organisation.settle()
     assert texts(hub, "ann", conv) == ["in the backup", "after the backup"]
+    prove(organisation)
+
+
+def test_10_a_branch_that_was_away_for_ninety_days_tells_all_and_hears_all(
+    organisation: Organisation,
+) -> None:
+    conv, branch = begin(organisation, "bea", "ann", "cat"), organisation.branches[0]
+    name = say(organisation, "ann", conv, "recalled meanwhile")
+    organisation.settle()
+    line = organisation.branches.pop(0)  # it is cut off, and its people go on working
+    for day in range(0, 95, 5):
+        for place in (*organisation.places, line):
+            place.clock.advance(5 * 24 * 3_600_000)
+        frame = schema.Send(1, line.number("bea"), Body("text", f"bea, day {day}"), conv=conv)
+        line.by("bea", frame)
+        say(organisation, "ann", conv, f"ann, day {day}")
+        organisation.settle()
+    organisation.hub.by("ann", schema.Recall(1, organisation.hub.number("ann"), name))
+    organisation.hub.by("ann", schema.Open(1, "group", organisation.hub.ids("bea"), title="new"))
+    organisation.branches.insert(0, line)
+    organisation.settle()
+    expected = [f"{login}, day {day}" for day in range(0, 95, 5) for login in ("bea", "ann")]
+    for place, login in zip(organisation.places, ("ann", "bea", "cat"), strict=True):
+        assert sorted(texts(place, login, conv)[1:]) == sorted(expected)
+        assert next(each.recalled for each in place.history(login, conv))
+    assert [known.title for known in branch.listed("bea").values() if known.title == "new"]
     prove(organisation)
