@@ -22,9 +22,9 @@ PAGES_WARM_UP: Final = 100
 CONVERSATIONS: Final = 2_000
 MOVED: Final = 5
 """Conversations in which something happened while the person was away."""
-SESSIONS: Final = 30
-"""Connections that resume in one round; a person may have no more than 32."""
-ROUNDS: Final = 10
+SESSIONS: Final = 15
+"""Connections that resume in one round; a person may have 32, and those of the last may linger."""
+ROUNDS: Final = 15
 QUIET_SECONDS: Final = 0.3
 
 

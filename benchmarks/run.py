@@ -7,13 +7,14 @@ ejabberd is installed, the workloads that it can do are run against it too, righ
 
 from __future__ import annotations
 
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 from msgspec.structs import replace
 
@@ -141,5 +142,12 @@ def _run(name: str, times: int) -> int:
     return status
 
 
+def _terminated(number: int, frame: object) -> NoReturn:
+    """End in good order, so that servers are stopped and directories removed."""
+    del frame
+    sys.exit(128 + number)
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _terminated)
     sys.exit(main(sys.argv[1:]))

@@ -58,11 +58,11 @@ def telling() -> float:
 
 
 BOUNDS: Final[dict[Callable[[], float], float]] = {
-    deciding: 215.0,
+    deciding: 180.0,
     sealing: 17.0,
     opening: 53.0,
     telling: 1.55,
-    pump_cost: 10.5,
+    pump_cost: 9.0,
 }
 """In thousandths of the reference loop, by the path."""
 
