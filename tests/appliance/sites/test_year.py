@@ -38,14 +38,8 @@ CUT_AT_NIGHT: Final = 0.7
 FIRST_SEED: Final = 2_000
 DAY_SECONDS: Final = 24 * 3_600.0
 
-IN_EVERY_RUN: Final = frozenset((*range(7), 9, 12, 18, 19, 20))
-"""Lives that every `make test` lives; `make soak` lives the rest of the year."""
-
 CHOSEN = os.environ.get("STRONGROOM_SEED")
-SEEDS = [
-    pytest.param(seed, marks=[] if CHOSEN or seed in IN_EVERY_RUN else pytest.mark.soak)
-    for seed in ([int(CHOSEN) - FIRST_SEED] if CHOSEN else range(LIVES))
-]
+SEEDS = [int(CHOSEN) - FIRST_SEED] if CHOSEN else range(LIVES)
 
 _TALK: Final[list[Callable[[Federation], Awaitable[None]]]] = [
     *[Federation._say] * 14,
