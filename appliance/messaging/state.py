@@ -43,7 +43,7 @@ from appliance.operations import (
 from store.engine.contract import Reader
 from store.engine.txn import Txn
 from store.errors import IntegrityError
-from store.feeds import FeedHead
+from store.feeds import FeedHead, believed_key
 from store.ids import OpId, Stream, StreamKind
 from store.logreader import LogReader
 from store.oplog import Op
@@ -253,12 +253,12 @@ class Conversations:
             front, root = _NO_FRONT, NO_ROOT
         elif front.root is not None:
             root = front.root
-        if op.kind == Kind.MESSAGE and root is not None:
+        if op.kind == Kind.MESSAGE and root is not None and not op.is_ahead:
             root = root.after(op.pos, op.key, op.actor)
         _set(
             self._fronts,
             op.feed,
-            Front(max(front.pos, op.pos), max(front.key, op.key), root),
+            Front(max(front.pos, op.pos), max(front.key, believed_key(op)), root),
             undo,
         )
 

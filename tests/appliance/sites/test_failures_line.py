@@ -175,6 +175,24 @@ def test_15_what_headquarters_does_not_believe_is_hidden_at_every_other_site(
     assert texts(other, "cat", conv) == []
 
 
+def test_15_what_is_hidden_for_its_time_does_not_mark_later_messages_as_read(
+    organisation: Organisation,
+) -> None:
+    conv = begin(organisation, "bea", "ann", "cat")
+    branch, hub = organisation.branches[0], organisation.hub
+    branch.clock.set_wall_ms(branch.clock.wall_ms() + 2 * CLOCK_AHEAD_MS)
+    say(organisation, "bea", conv, "from the future")
+    organisation.settle()
+    hub.read_all("ann", conv)
+    hub.restart()
+    hub.meet()
+    say(organisation, "cat", conv, "now")
+    organisation.settle()
+    assert hub.unread("ann", conv) == 1
+    hub.read_all("ann", conv)
+    assert hub.unread("ann", conv) == 0
+
+
 def test_an_urgent_message_that_was_passed_on_is_in_the_timeline_of_whoever_it_went_to(
     organisation: Organisation,
 ) -> None:
