@@ -260,12 +260,12 @@ class Disposal:
         core, now = self._core, self._now()
         is_due = now - self._anchored >= ANCHOR_MS / 1_000
         step = core.disposal.clock.observe(core.reading())
+        if step.effects:
+            logger.warning("clock.jumped")
         if is_due:
             self._anchored = now
             await self._execute(SITE, ReadClock(anchor=core.disposal.has_news(core.log.head.pos)))
         elif step.effects or now - self._seen >= SEEN_SECONDS:
-            if step.effects:
-                logger.warning("clock.jumped")
             self._seen = now
             await self._execute(SITE, ReadClock())
 

@@ -51,7 +51,7 @@ def test_the_unit_is_exposed_no_more_than_allowed(requires: Requires, tmp_path: 
 def test_systemd_understands_the_whole_unit(requires: Requires, tmp_path: Path) -> None:
     analyze = requires("systemd-analyze", "systemd")
     unit = tmp_path / "strongroom.service"
-    unit.write_text(re.sub(r"(?m)^ExecStart=\S+", "ExecStart=/bin/true", UNIT.read_text("utf-8")))
+    unit.write_text(re.sub(r"(?m)^(Exec\w+)=\S+", r"\1=/bin/true", UNIT.read_text("utf-8")))
     command = [analyze, "verify", "--man=no", str(unit)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")

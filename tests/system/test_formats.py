@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -33,7 +34,7 @@ def schema(folder: Path) -> int:
 
 
 def graver(program: Strongroom) -> list[str]:
-    found = program.json("check", "--data", "demo-data")["findings"]
+    found = json.loads(program.run("check", "--data", "demo-data", "--json").stdout)["findings"]
     return [each["id"] for each in found if each["severity"] != "notice"]
 
 
@@ -88,4 +89,4 @@ def test_its_backup_is_verified_and_restored_with_its_key_replica(folder: Path) 
     os.rename(folder / "new-keys", folder / "new-keys-kept")
     settings = folder / "demo-data" / "strongroom.toml"
     settings.write_text(settings.read_text().replace("../new-keys", "../new-keys-kept"))
-    assert graver(program) == []
+    assert graver(program) == ["clock.suspended"]  # until two officers have looked

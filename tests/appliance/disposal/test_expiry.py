@@ -36,8 +36,7 @@ def house() -> Hospital:
 
 
 def place(house: Hospital, message: Id) -> tuple[int, int]:
-    with house.reading() as reader:
-        found = house.core.conversations.place(reader, OpId.unpack(message))
+    found = house.core.conversations.place(OpId.unpack(message))
     assert found is not None
     origin, seq = found
     return origin, seq
