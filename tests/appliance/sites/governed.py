@@ -28,18 +28,9 @@ from appliance.disposal.prepare import PREPARED, prepare
 from appliance.operations import Signed
 from store.engine.memory import Medium
 from tests.appliance.sites import endings
+from tests.appliance.sites.compliance import POLICY
 from tests.appliance.sites.federation import ACTS, Federation
 from transports.wire.errors import Refusal
-
-POLICY = """
-clock = "system"
-cooling_off = "0"
-[[rule]]
-name = "chat"
-class = "standard"
-max = "30d"
-recall = "destroy"
-"""
 
 OFFICERS = {"dave": 0, "erin": 0, "olaf": 1, "otto": 2}
 """Where the officers are at home."""
